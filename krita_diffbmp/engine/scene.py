@@ -1,0 +1,49 @@
+"""What is drawn: bitmaps with their mip pyramids, instances of them, and the canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+LEVEL_FIELDS = 7  # offset, width, height, x0, y0, x1, y1 of one mip level; see csrc/render.h
+OPACITY_LIMIT = 0.9999  # alpha_max is held below this, so that transmittance never reaches 0
+
+
+@dataclass(frozen=True)
+class Bitmaps:
+    """P bitmaps of any size, premultiplied, each as a pyramid of half-octave mip levels.
+
+    Level k of a bitmap of w x h pixels has about w * 2^(-k/2) x h * 2^(-k/2) texels and serves the scales
+    around 2^(-k/2): the nearest level is drawn, bilinearly, with one texel per canvas pixel within a
+    factor 2^(1/4) either way, so minified bitmaps do not alias.
+    """
+
+    texels: Tensor  # [C + 1, T] premultiplied colour planes, then alpha; each level has a border of one zero texel
+    levels: Tensor  # [P, L, LEVEL_FIELDS] int32, CPU or the texels' device
+
+    @property
+    def channels(self) -> int:
+        return self.texels.shape[0] - 1
+
+
+@dataclass(frozen=True)
+class Instances:
+    """N placed bitmaps; index 0 is the backmost."""
+
+    position: Tensor  # [N, 2] canvas px, the bitmap's centre
+    rotation: Tensor  # [N] rad, clockwise on screen
+    scale: Tensor  # [N] canvas px per bitmap px
+    opacity: Tensor  # [N] logit nu; alpha = alpha_max * sigmoid(nu) * M
+    color: Tensor  # [N, C] in [0, 1]
+    bitmap: Tensor  # [N] int32, in [0, P)
+
+
+@dataclass(frozen=True)
+class Scene:
+    bitmaps: Bitmaps
+    instances: Instances
+    height: int  # px
+    width: int  # px
+    alpha_max: float = 1.0
+    mu_blend: float = 0.0

@@ -16,7 +16,8 @@ class Bitmaps:
 
     Level k of a bitmap of w x h pixels has about w * 2^(-k/2) x h * 2^(-k/2) texels and serves the scales
     around 2^(-k/2): the nearest level is drawn, bilinearly, with one texel per canvas pixel within a
-    factor 2^(1/4) either way, so minified bitmaps do not alias.
+    factor 2^(1/4) either way, so minified bitmaps do not alias. Levels finer than any scale in use may be left
+    out: they are listed with their size, an empty box and offset 0, and draw nothing.
     """
 
     texels: Tensor  # [C + 1, T] premultiplied colour planes, then alpha; each level has a border of one zero texel

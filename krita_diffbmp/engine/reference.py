@@ -108,8 +108,9 @@ def _bilinear(texels: Tensor, level: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _drawable(instances: Instances) -> Tensor:
-    numbers = [instances.position, instances.rotation, instances.scale, instances.opacity, instances.color]
-    finite = torch.stack([values.reshape(len(values), -1).isfinite().all(1) for values in numbers]).all(0)
+    finite = instances.position.isfinite().all(1) & instances.color.isfinite().all(1)
+    for values in (instances.rotation, instances.scale, instances.opacity):
+        finite &= values.isfinite()
     return finite & (instances.scale > 0)
 
 

@@ -1,0 +1,98 @@
+"""A layer as the rest of the project sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from krita_diffbmp.qt import QImage, QRect
+
+MASKS_END_WITH = "mask"  # transparencymask, filtermask, transformmask, selectionmask, colorizemask
+WITHOUT_PICTURE = ("filterlayer",)  # they change what lies below and show nothing of their own
+
+
+class Layer:
+    """One layer of a document: a typed view of Krita's Node, compared by its unique id.
+
+    A Layer is looked up when it is needed and not kept: what is kept is its `id`, with which
+    `Document.layer` finds it again, or finds that it is gone.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layer) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name!r}>"
+
+    @property
+    def id(self) -> str:
+        """The unique id, without braces; it survives saving and reopening."""
+        return str(self.node.uniqueId().toString()).strip("{}")
+
+    @property
+    def name(self) -> str:
+        return str(self.node.name())
+
+    @property
+    def kind(self) -> str:
+        """Krita's name of the type: "paintlayer", "grouplayer", "vectorlayer", "clonelayer", "filelayer", ..."""
+        return str(self.node.type())
+
+    @property
+    def visible(self) -> bool:
+        """Its own eye; see `shown` for that of the groups around it."""
+        return bool(self.node.visible())
+
+    @property
+    def shown(self) -> bool:
+        """Whether it and every group around it are visible."""
+        return self.visible and all(group.visible for group in self.ancestors())
+
+    @property
+    def opacity(self) -> float:
+        return float(self.node.opacity()) / 255
+
+    @property
+    def bounds(self) -> QRect:
+        """The box of what it shows, in canvas pixels; it may reach beyond the canvas."""
+        return self.node.bounds()
+
+    @property
+    def is_group(self) -> bool:
+        return self.kind == "grouplayer"
+
+    @property
+    def is_mask(self) -> bool:
+        return self.kind.endswith(MASKS_END_WITH)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether it shows something of its own; masks and filter layers do not."""
+        return not self.is_mask and self.kind not in WITHOUT_PICTURE
+
+    @property
+    def parent(self) -> Layer | None:
+        """The group it lies in; None for a layer of the document's top level."""
+        node = self.node.parentNode()
+        return Layer(node) if node is not None and node.parentNode() is not None else None
+
+    def ancestors(self) -> Iterator[Layer]:
+        """The groups around it, the innermost first."""
+        group = self.parent
+        while group is not None:
+            yield group
+            group = group.parent
+
+    def children(self) -> list[Layer]:
+        """The layers in it, the backmost first; its masks are no layers."""
+        return [layer for layer in map(Layer, self.node.childNodes()) if not layer.is_mask]
+
+    def thumbnail(self, width: int, height: int) -> QImage:
+        """What it shows, in at most width x height pixels."""
+        return self.node.thumbnail(width, height)

@@ -69,7 +69,7 @@ class KritaItem(pytest.Item):
             self.add_report_section("call", "report", str(outcome.report))
             self.user_properties.append(("report", outcome.report))
         if outcome.error:
-            raise FailedInKrita(f"{outcome.error}\n{krita.log_tail()}")
+            raise FailedInKrita(outcome.error)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, FailedInKrita):
@@ -99,7 +99,16 @@ def names_of(function: ast.FunctionDef) -> list[str]:
     return [function.name]
 
 
+def is_ours(path: Path) -> bool:
+    return path.name.startswith("in_krita_") and path.suffix == ".py"
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> KritaFile | None:
-    if file_path.name.startswith("in_krita_") and file_path.suffix == ".py":
+    # A file named on the command line comes through the hook below, whatever its name.
+    if is_ours(file_path) and not parent.session.isinitpath(file_path):
         return KritaFile.from_parent(parent, path=file_path)
     return None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> KritaFile | None:
+    return KritaFile.from_parent(parent, path=module_path) if is_ours(module_path) else None

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -188,7 +188,8 @@ class KritaRun:
             ended = self.process.poll()
             self.read()
             if name in self.outcomes:
-                return self.outcomes[name]
+                found = self.outcomes[name]
+                return replace(found, error=f"{found.error}\n{self.log_tail()}") if found.error else found
             if self.failure is None and ended is not None:
                 self.failure = f"Krita {how_it_ended(ended)} during {self.running or 'its start or between checks'}"
             patience = SILENCE if self.seen else START
@@ -213,8 +214,9 @@ class KritaRun:
         return None if ended == 0 else f"Krita {how_it_ended(ended)} while quitting\n{self.log_tail()}"
 
     def log_tail(self) -> str:
-        text = self.log.read_text(errors="replace")
-        return f"--- what Krita printed (last 6000 characters) ---\n{text[-6000:]}"
+        lines = self.log.read_text(errors="replace").splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("krita.lib.resources:"))
+        return f"--- what Krita printed (its end) ---\n{text[-6000:]}"
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -1,0 +1,129 @@
+"""Puts the plugin into the user's Krita, or takes it out; see `make install` and `make uninstall`.
+
+    python3 tools/install.py [--uninstall] [--dry-run]
+
+Krita looks for Python plugins in `pykrita` and for their menu entries in `actions`, both in its resource folder:
+the one that KRITA_RESOURCES names, else `ResourceDirectory` of Krita's own settings, else the `krita` folder of
+XDG_DATA_HOME (~/.local/share). The plugin is switched on in `kritarc` of XDG_CONFIG_HOME (~/.config).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGE = "krita_diffbmp"
+SWITCH = f"enable_{PACKAGE}"  # Krita's name for it, in the group [python]
+
+
+def settings_file() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kritarc"
+
+
+def resource_folder(settings: Path) -> Path:
+    if named := os.environ.get("KRITA_RESOURCES"):
+        return Path(named).expanduser()
+    if settings.exists() and (chosen := re.search(r"^ResourceDirectory=(/.+)$", read(settings), re.MULTILINE)):
+        return Path(chosen[1].strip())
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "krita"
+
+
+def read(path: Path) -> str:
+    """The text of a settings file, every byte kept, whatever its encoding and line ends."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file in one step, so that nothing is lost if this is interrupted."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+    shutil.copymode(path, temporary) if path.exists() else os.chmod(temporary, 0o600)
+    os.replace(temporary, path)
+
+
+def switched(text: str, on: bool) -> str:
+    """The settings with the plugin's switch set (or taken out), all else as it was."""
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = [line for line in text.splitlines(keepends=True) if not re.match(rf"{SWITCH}\s*=", line)]
+    if on:
+        if lines and not lines[-1].endswith(("\n", "\r")):
+            lines[-1] += end
+        headers = [number for number, line in enumerate(lines) if line.strip() == "[python]"]
+        if not headers:
+            lines += [end] * bool(lines and lines[-1].strip()) + [f"[python]{end}"]
+            headers = [len(lines) - 1]
+        lines.insert(headers[0] + 1, f"{SWITCH}=true{end}")
+    return "".join(lines)
+
+
+def remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def put(source: Path, target: Path) -> None:
+    """Copies a file or folder to `target` by renaming the finished copy: a running Krita keeps what it has loaded."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".diffbmp-") as name:
+        copy = Path(name) / source.name
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy)
+        remove(target)
+        copy.rename(target)
+
+
+def parts(resources: Path) -> list[tuple[Path, Path]]:
+    """What is copied, and where to."""
+    package = CHECKOUT / PACKAGE
+    desktop = CHECKOUT / "diffbmp.desktop"
+    actions = sorted(package.glob("*.action"))
+    return [
+        (package, resources / "pykrita" / PACKAGE),
+        (desktop, resources / "pykrita" / desktop.name),
+        *((action, resources / "actions" / action.name) for action in actions),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Install the DiffBMP plugin for Krita, or remove it.")
+    parser.add_argument("--uninstall", action="store_true")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    arguments = parser.parse_args()
+    settings = settings_file()
+    resources = resource_folder(settings)
+    before = read(settings) if settings.exists() else ""
+    after = switched(before, on=not arguments.uninstall)
+    would = "would " if arguments.dry_run else ""
+    for source, target in parts(resources):
+        print(f"{PACKAGE}: {would}{'remove' if arguments.uninstall else 'copy to'} {target}")
+        if arguments.dry_run:
+            continue
+        if arguments.uninstall:
+            remove(target)
+        else:
+            put(source, target)
+    if after != before:
+        print(f"{PACKAGE}: {would}switch the plugin {'off' if arguments.uninstall else 'on'} in {settings}")
+        if not arguments.dry_run:
+            write(settings, after)
+    if not arguments.dry_run:
+        print(f"{PACKAGE}: done; if Krita is open, close it and start it again")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,7 +46,9 @@ def forbidden(file: Path, module: str) -> bool:
         return part != "qt"
     if top == "krita":
         return part not in {"canvas", "__init__"}
-    if top == "torch" or own == "engine":
+    if top == "torch":
+        return part not in {"job", "libraries"}
+    if own == "engine":
         return part != "job"
     if part == "qt":
         return own != ""

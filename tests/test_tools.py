@@ -1,0 +1,181 @@
+"""The installer and the runner: what they change on a machine, and how commands end."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+TOOLS = CHECKOUT / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import install  # noqa: E402
+
+
+def run_installer(home: Path, *arguments: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name not in {"XDG_CONFIG_HOME", "XDG_DATA_HOME"}}
+    command = [sys.executable, str(TOOLS / "install.py"), *arguments]
+    done = subprocess.run(command, env={**kept, "HOME": str(home), **environment}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "theme=Krita dark\n",
+        "theme=Krita dark",
+        "[python]\nenable_other=true\n[z]\na=b\n",
+        "a=1\r\n[python]\r\nenable_other=true\r\n",
+        "[python]\nenable_krita_diffbmp=false\nenable_other=true\n",
+        "[pythonic]\nenable_other=true\n\n[python]\n",
+        "name=\udce9\n",  # a byte that is no UTF-8
+    ],
+)
+def test_the_switch_is_set_and_nothing_else_changes(before: str):
+    on = install.switched(before, on=True)
+    assert install.switched(on, on=True) == on
+    lines = on.splitlines()
+    assert lines.count("enable_krita_diffbmp=true") == 1
+    assert lines[lines.index("enable_krita_diffbmp=true") - 1] == "[python]"
+    kept = [line for line in before.splitlines() if "krita_diffbmp" not in line]
+    assert [line for line in lines if "krita_diffbmp" not in line][: len(kept)] == kept
+    assert "enable_krita_diffbmp" not in install.switched(on, on=False)
+    assert ("\r\n" in on) == ("\r\n" in before) and "\n\r" not in on.replace("\r\n", "")
+
+
+def test_install_twice_then_uninstall(tmp_path: Path):
+    config = tmp_path / ".config/kritarc"
+    config.parent.mkdir()
+    config.write_text("theme=dark\n[python]\nenable_other=true\n")
+    config.chmod(0o640)
+    run_installer(tmp_path)
+    first = files(tmp_path)
+    resources = tmp_path / ".local/share/krita"
+    assert (resources / "pykrita/diffbmp.desktop").exists()
+    assert (resources / "pykrita/krita_diffbmp/problem.py").exists()
+    assert "enable_krita_diffbmp=true" in config.read_text()
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+    run_installer(tmp_path)
+    assert files(tmp_path) == first
+    run_installer(tmp_path, "--uninstall")
+    assert list(files(tmp_path)) == [".config/kritarc"]
+    assert config.read_text() == "theme=dark\n[python]\nenable_other=true\n"
+
+
+def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path):
+    said = run_installer(tmp_path, "--dry-run")
+    assert "would copy to" in said and "would switch the plugin on" in said
+    assert files(tmp_path) == {}
+
+
+def test_a_developers_link_is_replaced_and_not_followed(tmp_path: Path):
+    pykrita = tmp_path / ".local/share/krita/pykrita"
+    pykrita.mkdir(parents=True)
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout/precious.py").touch()
+    (pykrita / "krita_diffbmp").symlink_to(tmp_path / "checkout")
+    run_installer(tmp_path)
+    assert not (pykrita / "krita_diffbmp").is_symlink()
+    run_installer(tmp_path, "--uninstall")
+    assert (tmp_path / "checkout/precious.py").exists()
+
+
+def test_other_resource_folders(tmp_path: Path):
+    (tmp_path / ".config").mkdir()
+    (tmp_path / ".config/kritarc").write_text(f"ResourceDirectory={tmp_path}/chosen\n")
+    run_installer(tmp_path)
+    assert (tmp_path / "chosen/pykrita/diffbmp.desktop").exists()
+    run_installer(tmp_path, KRITA_RESOURCES=str(tmp_path / "named"), XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert (tmp_path / "named/pykrita/diffbmp.desktop").exists()
+    assert "enable_krita_diffbmp=true" in (tmp_path / "config/kritarc").read_text()
+
+
+def test_run_hands_over_arguments_input_and_exit_code():
+    done = subprocess.run(
+        [TOOLS / "run", "sh", "-c", 'printf "%s|" "$@"; cat; exit 7', "sh", "a b", "", "$HOME", '"'],
+        input="from outside",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (7, 'a b||$HOME|"|from outside')
+
+
+def test_run_uses_the_python_that_krita_embeds():
+    done = subprocess.run(
+        [TOOLS / "run", "python3", "-c", "import sys; print(sys.executable, sys.path)"],
+        env={**os.environ, "PYTHONPATH": "/elsewhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("/usr/bin/python3") and "/elsewhere" not in done.stdout
+
+
+def test_where_follows_the_environment():
+    for place in ("direct", "box"):
+        done = subprocess.run(
+            [TOOLS / "where"], env={**os.environ, "DIFFBMP_RUN": place}, capture_output=True, text=True
+        )
+        assert done.stdout == place + "\n"
+
+
+def box_is_usable() -> bool:
+    """The box needs a system whose Krita is too old, root, and mounts of our own (not within another box)."""
+    where = subprocess.run([TOOLS / "where"], capture_output=True, text=True).stdout.strip()
+    return where == "box" and subprocess.run([TOOLS / "box", "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def box() -> Path:
+    if not box_is_usable():
+        pytest.skip("the box is not used from here")
+    return TOOLS / "box"
+
+
+def running(words: str) -> bool:
+    return subprocess.run(["pgrep", "-f", f"^{words}"], capture_output=True).returncode == 0
+
+
+def test_the_box_ends_what_a_command_leaves_running(box: Path):
+    mounts = Path("/proc/mounts").read_text()
+    subprocess.run([box, "sh", "-c", "setsid sleep 86311 & sleep 0.2"], check=True)
+    assert not running("sleep 86311")
+    assert Path("/proc/mounts").read_text() == mounts
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_the_box_ends_when_asked_to(box: Path, ignores: bool):
+    trap = "trap '' TERM; " if ignores else ""
+    process = subprocess.Popen([box, "sh", "-c", f"{trap}echo ready; sleep 86312; sleep 86312"], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    process.terminate()
+    assert process.wait(20) != 0
+    assert not running("sleep 86312")
+
+
+def test_the_box_sees_folders_at_their_own_paths(box: Path, tmp_path: Path):
+    home = tmp_path / "a home"
+    home.mkdir()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("DIFFBMP_BOX") or f"{cache}/krita_diffbmp/debian-13"
+    said = subprocess.run(
+        [box, "sh", "-c", 'pwd; touch "$HOME/here"; cat /etc/debian_version'],
+        env={**os.environ, "HOME": str(home), "DIFFBMP_BOX": root},
+        cwd=CHECKOUT / "tests",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said[0] == str(CHECKOUT / "tests") and said[1].startswith("13")
+    assert (home / "here").exists()

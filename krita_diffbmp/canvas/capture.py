@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.problem import Problem, Settings
+from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, look_of
+from krita_diffbmp.canvas.scratch import scratch
+from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
+from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Problem, Settings
+from krita_diffbmp.qt import QByteArray, QRect
+
+MAX_PRIMITIVES = 1000
+MIN_CANVAS = 8  # px, the shorter side
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,9 @@ class Place:
     """Where a Problem came from, which is where its result belongs."""
 
     document: Document
+    canvas_width: int  # px, the document when it was captured
+    canvas_height: int
+    space: Space  # in which the document composites and Problem's pixels are
     x: int  # canvas px of the left edge of Problem.target
     y: int
     width: int  # px, Problem.target
@@ -44,13 +58,159 @@ def check_choice(document: Document | None, target: Layer | None, group: Layer |
 
     Raises DiffBmpError with a sentence for the docker.
     """
-    raise NotImplementedError
+    if document is None:
+        raise DiffBmpError("Open a document with a photo layer and a group of painted bitmaps.")
+    document.space.check("The document")
+    if min(document.width, document.height) < MIN_CANVAS:
+        raise DiffBmpError(
+            f"The canvas is {document.width} x {document.height} pixels; "
+            f"it needs at least {MIN_CANVAS} x {MIN_CANVAS} to rebuild a picture on."
+        )
+    if target is None:
+        raise DiffBmpError("Select the layer to rebuild: it is the target.")
+    if group is None:
+        raise DiffBmpError("Select, along with the target, the group whose layers are the bitmaps to rebuild it from.")
+    if not group.is_group:
+        raise DiffBmpError(f"'{group.name}' is not a group: put the bitmaps into a group and select that.")
+    if target == group:
+        raise DiffBmpError(f"'{target.name}' cannot be target and bitmaps at once: select another layer as target.")
+    if group in target.ancestors():
+        raise DiffBmpError(f"The target '{target.name}' lies in the group '{group.name}': move it out of the group.")
+    if target in group.ancestors():
+        raise DiffBmpError(f"The group '{group.name}' lies in the target '{target.name}': move it out of the target.")
+    if not target.has_picture:
+        raise DiffBmpError(f"'{target.name}' has no picture of its own ({target.kind}): select another target.")
+    if not target.shown:
+        raise DiffBmpError(f"The target '{target.name}' is hidden: make it visible, with the groups around it.")
+    children = group.children()
+    if not children:
+        raise DiffBmpError(f"The group '{group.name}' is empty: put at least one painted layer into it.")
+    usable = [child for child in children if child.visible and child.has_picture]
+    if not usable:
+        raise DiffBmpError(f"Every layer of the group '{group.name}' is hidden: make at least one visible.")
+    if len(usable) > MAX_PRIMITIVES:
+        raise DiffBmpError(
+            f"The group '{group.name}' has {len(usable)} visible layers, more than the {MAX_PRIMITIVES} "
+            "bitmaps that can be used: hide some or merge them."
+        )
 
 
 def capture(document: Document | None, target: Layer | None, group: Layer | None, settings: Settings) -> Capture:
     """The target's picture and the group's visible children as bitmaps, as the document composites them.
 
-    The layers, the document's undo history, its modified flag and what is selected stay as they are.
-    Raises DiffBmpError with a sentence for the docker.
+    A nested group is one bitmap. The target's region is its content with a margin of half the largest instance,
+    cut to the canvas. The layers, the document's undo history, its modified flag and what is selected stay as
+    they are. Raises DiffBmpError with a sentence for the docker.
     """
-    raise NotImplementedError
+    check_choice(document, target, group)
+    assert document is not None and target is not None and group is not None
+    document.handle.waitForDone()
+    look = look_of(target, document, within=document.area)
+    if look is None:
+        raise DiffBmpError(f"The target '{target.name}' shows nothing on the canvas: paint on it or select another.")
+    region = region_around(look, settings, document.area)
+    check_size(region, f"The target '{target.name}'")
+    notes: list[str] = []
+    bitmaps, primitives = read_primitives(document, group, notes)
+    if look.clipped:
+        notes.append(f"The target '{target.name}' has colours outside 0 to 1, which were cut off.")
+    place = Place(
+        document=document,
+        canvas_width=document.width,
+        canvas_height=document.height,
+        space=document.space,
+        x=region.x(),
+        y=region.y(),
+        width=region.width(),
+        height=region.height(),
+        target=Source(target.id, target.name),
+        group=Source(group.id, group.name),
+        primitives=primitives,
+        live_refusal=live_refusal(document),
+    )
+    return Capture(Problem(padded(look, region), bitmaps, settings), place, tuple(notes))
+
+
+def region_around(look: Look, settings: Settings, canvas: QRect) -> QRect:
+    height, width = look.pixels.shape[:2]
+    margin = math.ceil(settings.max_size * max(height, width) / 2)
+    box = QRect(look.x, look.y, width, height)
+    return box.adjusted(-margin, -margin, margin, margin).intersected(canvas)
+
+
+def padded(look: Look, region: QRect) -> FloatArray:
+    """The look in its region, transparent around."""
+    height, width, channels = look.pixels.shape
+    if (height, width) == (region.height(), region.width()):
+        return look.pixels
+    pixels = np.zeros((region.height(), region.width(), channels), np.float32)
+    x, y = look.x - region.x(), look.y - region.y()
+    pixels[y : y + height, x : x + width] = look.pixels
+    return pixels
+
+
+def read_primitives(
+    document: Document, group: Layer, notes: list[str]
+) -> tuple[tuple[Bitmap, ...], tuple[Source, ...]]:
+    """The group's visible layers, the backmost first; what is left out is said in `notes`."""
+    bitmaps: list[Bitmap] = []
+    sources: list[Source] = []
+    total = 0
+    for layer in group.children():
+        if not layer.visible:
+            continue
+        look = look_of(layer, document) if layer.has_picture else None
+        if look is None:
+            notes.append(f"'{layer.name}' was left out: nothing of it is seen by itself.")
+            continue
+        height, width = look.pixels.shape[:2]
+        if height * width == 1:
+            notes.append(f"'{layer.name}' was left out: it is a single pixel.")
+            continue
+        total += height * width
+        if total > MAX_PIXELS:
+            raise DiffBmpError(
+                f"The bitmaps in '{group.name}' have more than {MAX_PIXELS >> 20} megapixels together: "
+                "scale them down or hide some."
+            )
+        if width > document.width or height > document.height:
+            notes.append(f"'{layer.name}' ({width} x {height} px) is larger than the canvas; it is only used smaller.")
+        if look.clipped:
+            notes.append(f"'{layer.name}' has colours outside 0 to 1, which were cut off.")
+        bitmaps.append(Bitmap(layer.name, look.pixels))
+        sources.append(Source(layer.id, layer.name))
+    if not bitmaps:
+        raise DiffBmpError(f"Nothing in the group '{group.name}' can be used: " + " ".join(notes))
+    return tuple(bitmaps), tuple(sources)
+
+
+def live_refusal(document: Document) -> str:
+    """Why layers in the live form would not look as optimised in this document; empty where they do."""
+    return refusal_in(document.space)
+
+
+@lru_cache(maxsize=64)
+def refusal_in(space: Space) -> str:
+    if (space.model, space.depth) != ("RGBA", "U8"):
+        return "Live layers are drawn in 8-bit sRGB, which this document is not: painted layers keep its full depth."
+    if not is_srgb(space):
+        return f"Live layers are drawn in sRGB, and this document is in '{space.profile}': painted layers keep that."
+    return ""
+
+
+def is_srgb(space: Space) -> bool:
+    """Whether sRGB colours arrive unchanged (within one level) in this 8-bit RGB space; measured."""
+    if space.profile == PROBE_PROFILE:
+        return True
+    levels = np.linspace(0, 255, 8, dtype=np.uint8)
+    blue, green, red = np.meshgrid(levels, levels, levels, indexing="ij")
+    colours = np.stack([blue, green, red, np.full_like(blue, 255)], axis=-1).reshape(16, 32, 4)
+    with scratch(32, 16, space) as handle:
+        node = handle.createNode("", "paintlayer")
+        node.setColorSpace("RGBA", "U8", PROBE_PROFILE)
+        node.setPixelData(QByteArray(colours.tobytes()), 0, 0, 32, 16)
+        handle.rootNode().addChildNode(node, None)
+        handle.refreshProjection()
+        handle.waitForDone()
+        arrived = np.frombuffer(handle.pixelData(0, 0, 32, 16), np.uint8).reshape(16, 32, 4)
+    return bool(np.abs(arrived.astype(int) - colours).max() <= 1)

@@ -8,7 +8,8 @@ from typing import Any
 from krita import Krita
 
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.qt import QByteArray
+from krita_diffbmp.canvas.space import Space
+from krita_diffbmp.qt import QByteArray, QRect
 
 
 class Document:
@@ -51,19 +52,14 @@ class Document:
         return int(self.handle.height())
 
     @property
-    def model(self) -> str:
-        """Krita's name of the colour model: "RGBA", "GRAYA", "CMYKA", ..."""
-        return str(self.handle.colorModel())
+    def area(self) -> QRect:
+        """The canvas, in its own pixels."""
+        return QRect(0, 0, self.width, self.height)
 
     @property
-    def depth(self) -> str:
-        """Krita's name of the channel depth: "U8", "U16", "F16" or "F32"."""
-        return str(self.handle.colorDepth())
-
-    @property
-    def profile(self) -> str:
-        """The name of the colour profile."""
-        return str(self.handle.colorProfile())
+    def space(self) -> Space:
+        """The colour space in which it composites."""
+        return Space.of(self.handle)
 
     @property
     def resolution(self) -> float:

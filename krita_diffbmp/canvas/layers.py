@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.qt import QImage, QRect
 
 MASKS_END_WITH = "mask"  # transparencymask, filtermask, transformmask, selectionmask, colorizemask
+WITHOUT_EFFECT = ("selectionmask",)
 WITHOUT_PICTURE = ("filterlayer",)  # they change what lies below and show nothing of their own
 
 
@@ -59,8 +61,17 @@ class Layer:
         return float(self.node.opacity()) / 255
 
     @property
+    def space(self) -> Space:
+        return Space.of(self.node)
+
+    @property
+    def style(self) -> str:
+        """Its layer style as Krita writes it; empty without one."""
+        return str(self.node.layerStyleToAsl() or "")
+
+    @property
     def bounds(self) -> QRect:
-        """The box of what it shows, in canvas pixels; it may reach beyond the canvas."""
+        """The box of what it holds before its masks, in canvas pixels; it may reach beyond the canvas."""
         return self.node.bounds()
 
     @property
@@ -70,6 +81,17 @@ class Layer:
     @property
     def is_mask(self) -> bool:
         return self.kind.endswith(MASKS_END_WITH)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether a mask changes what it looks like."""
+        masks = [layer for layer in map(Layer, self.node.childNodes()) if layer.is_mask and layer.visible]
+        return any(mask.kind not in WITHOUT_EFFECT for mask in masks)
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether it is a group that hands its layers on to what is below instead of having a picture itself."""
+        return self.is_group and bool(self.node.passThroughMode())
 
     @property
     def has_picture(self) -> bool:

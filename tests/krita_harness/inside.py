@@ -46,7 +46,7 @@ def layout(node: Any) -> tuple[type, int]:
 def write_pixels(node: Any, pixels: np.ndarray, x: int = 0, y: int = 0) -> None:
     """Raw pixels [h, w, C] in Krita's own channel order and type into a paint layer or mask."""
     height, width = pixels.shape[:2]
-    assert node.setPixelData(QByteArray(np.ascontiguousarray(pixels).tobytes()), x, y, width, height)
+    node.setPixelData(QByteArray(np.ascontiguousarray(pixels).tobytes()), x, y, width, height)
 
 
 def paint_layer(document: Any, name: str, pixels: np.ndarray, x: int = 0, y: int = 0, parent: Any = None) -> Any:

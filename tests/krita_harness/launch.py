@@ -125,7 +125,7 @@ class KritaRun:
         missing = missing_programs("kritarunner" if display else where)
         if missing:
             raise FileNotFoundError(f"{' and '.join(missing)} not found")
-        self.temporary = None if keep else tempfile.TemporaryDirectory(prefix="diffbmp-krita-", ignore_cleanup_errors=True)
+        self.temporary = None if keep else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         profile = Profile(keep or Path(self.temporary.name), plugin)  # type: ignore[union-attr]
         self.log = profile.folder / "krita.log"
         self.log.write_text("")

@@ -1,0 +1,76 @@
+"""Krita plugin: rebuilds a layer out of instances of the artist's own bitmaps. Importing it in Krita registers it."""
+
+from __future__ import annotations
+
+try:
+    from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita
+except ImportError:  # outside Krita the engine is a library like any other
+    pass
+else:
+    from typing import Any
+
+    from krita_diffbmp.libraries import extend_path
+    from krita_diffbmp.qt import QApplication, QLabel
+    from krita_diffbmp.text import i18n
+
+    DOCKER = "diffbmp_docker"
+
+    def session() -> Any:
+        """The one session of this Krita, made when first asked for."""
+        if not hasattr(extension, "session"):
+            from krita_diffbmp.ui.session import Session
+
+            extension.session = Session(Krita.instance())
+            QApplication.instance().aboutToQuit.connect(extension.session.close)
+        return extension.session
+
+    class Docker(DockWidget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.setWindowTitle(i18n("DiffBMP"))
+            try:
+                from krita_diffbmp.ui.docker import Panel
+
+                self.setWidget(Panel(session()))
+            except ModuleNotFoundError as missing:
+                label = QLabel(
+                    i18n(
+                        "Krita's Python does not find “{module}”: install it for that Python (the README says how), "
+                        "then start Krita again.",
+                        module=missing.name,
+                    )
+                )
+                label.setWordWrap(True)
+                self.setWidget(label)
+
+        def canvasChanged(self, canvas: object) -> None:
+            if hasattr(extension, "session"):
+                extension.session.look()
+
+    class DiffBmpExtension(Extension):
+        def setup(self) -> None:
+            pass
+
+        def createActions(self, window: Any) -> None:
+            for name, text, command in (
+                ("diffbmp_optimize", i18n("DiffBMP: Optimize"), lambda: session().optimize()),
+                ("diffbmp_pause", i18n("DiffBMP: Pause or Resume"), lambda: session().toggle_pause()),
+                ("diffbmp_stop", i18n("DiffBMP: Stop and Keep"), lambda: session().stop()),
+                ("diffbmp_cancel", i18n("DiffBMP: Cancel"), lambda: session().cancel()),
+                ("diffbmp_show", i18n("DiffBMP: Show Docker"), show_docker),
+            ):
+                action = window.createAction(name, text, "tools/scripts")
+                action.triggered.connect(command)
+
+    def show_docker() -> None:
+        for docker in Krita.instance().dockers():
+            if docker.objectName() == DOCKER:
+                docker.show()
+                docker.raise_()
+
+    extend_path()
+    extension = DiffBmpExtension(Krita.instance())
+    Krita.instance().addExtension(extension)
+    Krita.instance().addDockWidgetFactory(
+        DockWidgetFactory(DOCKER, DockWidgetFactoryBase.DockPosition.DockRight, Docker)
+    )

@@ -1,0 +1,319 @@
+"""The background thread: the one place where canvas and engine meet.
+
+A `Job` takes what was captured in Krita's own thread, has a `Worker` optimise it in another one, and gives the
+pieces to the write-back, in Krita's thread again. The worker never touches Krita's API nor Qt; the two threads
+share a few attributes that one writes and the other reads, and events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from krita_diffbmp.canvas.capture import Capture
+from krita_diffbmp.canvas.writeback import WriteBack
+from krita_diffbmp.engine.checks import check_settings
+from krita_diffbmp.libraries import load_torch
+from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Problem, Progress, Result, Settings
+from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
+from krita_diffbmp.text import i18n
+
+log = logging.getLogger("krita_diffbmp")
+LAYER_LIMIT = 5000
+POLL = 50  # ms between two looks at the worker
+NICENESS = 5  # of the worker's threads, so that the window goes first
+PATIENCE = 5.0  # s that quitting waits for the worker to leave its step
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    STARTING = "starting"  # torch is being loaded, or the first step is on its way
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHING = "finishing"  # the pieces are being made
+    WRITING = "writing"  # the layers are being made
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the artist about how a run went, or why there is none."""
+
+    text: str
+    kind: str = "information"  # or "warning", "error"
+    details: str = ""  # a traceback, for a bug report
+
+
+@dataclass(frozen=True)
+class Finished:
+    result: Result
+    pieces: Sequence[LivePiece] | Sequence[PaintedPiece]
+
+
+class Worker(threading.Thread):
+    """Optimises one problem. Its attributes are written by this thread and read by Krita's."""
+
+    progress: Progress | None = None  # the latest; those in between are not kept
+    preview: Any = None  # the latest, uint8 [h, w, 4]
+    finishing = False
+    finished: Finished | None = None
+    failure: BaseException | None = None
+
+    def __init__(self, problem: Problem, live: bool, predecessor: Worker | None) -> None:
+        """predecessor: a cancelled worker that may still be in its last step."""
+        super().__init__(name="krita_diffbmp", daemon=True)
+        self.problem, self.live, self.predecessor = problem, live, predecessor
+        self.go = threading.Event()  # cleared while paused
+        self.go.set()
+        self.stopped = threading.Event()
+        self.cancelled = threading.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.go.set()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        self.go.set()
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except BaseException as failure:
+            self.failure = failure
+
+    def _run(self) -> None:
+        if self.predecessor is not None:
+            self.predecessor.join()
+            self.predecessor = None
+        lower_priority()
+        load_torch()
+        from krita_diffbmp.engine.optimize import Optimization
+        from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
+
+        optimization = Optimization(self.problem)
+        for progress in optimization:
+            self.progress = progress
+            if progress.preview is not None:
+                self.preview = progress.preview
+            self.go.wait()
+            if self.cancelled.is_set():
+                return
+            if self.stopped.is_set():
+                break
+        self.finishing = True
+        result = optimization.result()
+        make = live_pieces if self.live else painted_pieces
+        pieces: list[Any] = []
+        for piece in make(self.problem, result.placements):
+            if self.cancelled.is_set():
+                return
+            pieces.append(piece)
+        self.finished = Finished(result, pieces)
+
+
+class Job(QObject):
+    """At most one run at a time, from the captured picture to the layers. Lives in Krita's thread."""
+
+    changed = pyqtSignal()  # the phase
+    progressed = pyqtSignal()  # step, preview or layers made
+    ended = pyqtSignal(object)  # a Notice
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.phase = Phase.IDLE
+        self.captured: Capture | None = None
+        self.written = (0, 0)  # layers made, layers in all
+        self._worker: Worker | None = None
+        self._writeback: WriteBack | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL)
+        self._timer.timeout.connect(self._look)
+
+    @property
+    def busy(self) -> bool:
+        return self.phase is not Phase.IDLE
+
+    @property
+    def progress(self) -> Progress | None:
+        return self._worker.progress if self._worker else None
+
+    @property
+    def preview(self) -> Any:
+        """uint8 [h, w, 4], or None before the first"""
+        return self._worker.preview if self._worker else None
+
+    def check(self, settings: Settings) -> None:
+        """Raises DiffBmpError when no run can start: with these settings, or because one is on."""
+        if self.busy:
+            raise DiffBmpError(i18n("A run is on already: stop or cancel it first."))
+        check_settings(settings)
+        if settings.instances > LAYER_LIMIT:
+            raise DiffBmpError(
+                i18n(
+                    "{count} instances would be as many layers, more than Krita can "
+                    "work with: choose {limit} or fewer.",
+                    count=settings.instances,
+                    limit=LAYER_LIMIT,
+                )
+            )
+
+    def start(self, captured: Capture, live: bool) -> None:
+        """live: whether the instances become image shapes; paint layers otherwise.
+
+        Raises DiffBmpError while another run is on."""
+        self.check(captured.problem.settings)
+        predecessor = self._worker if self._worker is not None and self._worker.is_alive() else None
+        self.captured = captured
+        self.written = (0, 0)
+        self._worker = Worker(captured.problem, live, predecessor)
+        self._worker.start()
+        self._timer.start()
+        self._enter(Phase.STARTING)
+
+    def toggle_pause(self) -> None:
+        """Pauses or goes on; the current step is finished first."""
+        if self._worker is None:
+            return
+        if self.phase is Phase.PAUSED:
+            self._worker.go.set()
+            self._enter(Phase.RUNNING)
+        elif self.phase in (Phase.STARTING, Phase.RUNNING):
+            self._worker.go.clear()
+            self._enter(Phase.PAUSED)
+
+    def stop(self) -> None:
+        """Ends the optimisation and writes the best state so far."""
+        if self._worker is not None and self.phase in (Phase.STARTING, Phase.RUNNING, Phase.PAUSED):
+            self._worker.stop()
+            self._enter(Phase.FINISHING)
+
+    def cancel(self, reason: str = "") -> None:
+        """Ends the run and leaves the document as it was; `reason` is told instead of the usual sentence."""
+        if self._writeback is not None:
+            self._writeback.cancel()
+        elif self._worker is not None and self.busy:
+            self._worker.cancel()
+            self._end(
+                Notice(reason or i18n("Cancelled. The document is as it was."), "warning" if reason else "information")
+            )
+
+    def close(self) -> None:
+        """Krita quits: ends the run, and the thread if it leaves its step in time."""
+        if self._writeback is not None:
+            self._writeback.cancel()
+        self._timer.stop()
+        if self._worker is not None:
+            self._worker.cancel()
+            self._worker.join(PATIENCE)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.changed.emit()
+
+    def _look(self) -> None:
+        """What has become of the worker since."""
+        worker, captured = self._worker, self.captured
+        if worker is None or captured is None:
+            return
+        if not captured.place.document.is_open:
+            return self.cancel(i18n("The document was closed, so the run was given up."))
+        if self.phase is Phase.STARTING and worker.progress is not None:
+            self._enter(Phase.RUNNING)
+        if self.phase is Phase.RUNNING and worker.finishing:
+            self._enter(Phase.FINISHING)
+        self.progressed.emit()
+        if worker.is_alive():
+            return None
+        if worker.failure is not None:
+            return self._end(notice_of(worker.failure))
+        if worker.finished is not None:
+            return self._write(worker.finished, captured)
+        return None
+
+    def _write(self, finished: Finished, captured: Capture) -> None:
+        self._timer.stop()
+        self._enter(Phase.WRITING)
+        writeback = WriteBack(
+            captured.place, finished.pieces, finished.result.placements, captured.problem.settings, parent=self
+        )
+        writeback.progress.connect(self._layer_made)
+        writeback.done.connect(lambda group: self._end(success(finished, captured)))
+        writeback.failed.connect(lambda sentence: self._end(Notice(sentence, "error")))
+        writeback.cancelled.connect(lambda: self._end(Notice(i18n("Cancelled. The document is as it was."))))
+        self._writeback = writeback
+        writeback.start()
+
+    def _layer_made(self, made: int, total: int) -> None:
+        self.written = (made, total)
+        self.progressed.emit()
+
+    def _end(self, notice: Notice) -> None:
+        self._timer.stop()
+        if self._writeback is not None:
+            self._writeback.deleteLater()
+            self._writeback = None
+        self.captured = None
+        if self._worker is not None and not self._worker.is_alive():
+            self._worker = None
+        self._enter(Phase.IDLE)
+        self.ended.emit(notice)
+
+
+def success(finished: Finished, captured: Capture) -> Notice:
+    text = i18n(
+        "Done: {count} layers above “{target}”, {psnr:.1f} dB, best of step {step}.",
+        count=len(finished.pieces),
+        target=captured.place.target.name,
+        psnr=finished.result.psnr,
+        step=finished.result.step,
+    )
+    notes = (*captured.notes, *finished.result.notes)
+    return Notice("\n".join((text, *notes)), "warning" if notes else "information")
+
+
+def notice_of(failure: BaseException) -> Notice:
+    """What to tell the artist about an exception; one that is not ours goes to the log as well."""
+    if isinstance(failure, DiffBmpError):
+        return Notice(str(failure), "error")
+    details = "".join(traceback.format_exception(failure))
+    log.error("the run failed\n%s", details)
+    if is_out_of_memory(failure):
+        text = i18n(
+            "The memory does not suffice for this run: choose a smaller working size or fewer instances, "
+            "or close other documents."
+        )
+        return Notice(text, "error", details)
+    return Notice(
+        i18n("Something went wrong, and nothing was changed: {failure}", failure=last_line(failure)), "error", details
+    )
+
+
+def last_line(failure: BaseException) -> str:
+    lines = str(failure).strip().splitlines()
+    return lines[-1] if lines else type(failure).__name__
+
+
+def is_out_of_memory(failure: BaseException) -> bool:
+    """torch has an exception of its own for the graphics card only; its CPU allocator raises RuntimeError."""
+    text = str(failure).lower()
+    return (
+        isinstance(failure, MemoryError)
+        or "out of memory" in text
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def lower_priority() -> None:
+    """Of the calling thread and of those that it will start, where the system knows priorities of threads."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,0 +1,154 @@
+"""What the docker shows and the actions drive: picks, choices and the one run of this Krita."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal
+from krita_diffbmp.canvas.document import Document, find_selection
+from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.job import Job, Notice, Phase, notice_of
+from krita_diffbmp.problem import DiffBmpError
+from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
+from krita_diffbmp.text import i18n
+from krita_diffbmp.ui import store
+from krita_diffbmp.ui.picks import Picks
+
+POLL = 150  # ms between two looks at what is selected
+MESSAGE = 4000  # ms that a message stays over the canvas
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What the picks come to at the moment."""
+
+    document: Document | None = None
+    target: Layer | None = None
+    group: Layer | None = None
+    primitives: tuple[Layer, ...] = ()  # the group's visible layers
+    names: tuple[str, ...] = ()  # of all these, to notice when one is renamed
+    problem: str = ""  # why there can be no run; empty when there can
+    live_refusal: str = ""  # why there can be no live layers; empty when there can
+
+
+class Session(QObject):
+    """One for all of Krita's windows."""
+
+    picked_changed = pyqtSignal()
+    choices_changed = pyqtSignal()
+    noticed = pyqtSignal()
+
+    def __init__(self, krita: Any) -> None:
+        super().__init__()
+        self.krita = krita
+        self.job = Job(self)
+        self.job.ended.connect(self._tell)
+        self.notice: Notice | None = None
+        self.picked = Picked()
+        self.choices = store.load(krita.readSetting)
+        self.panels: list[Any] = []  # the dockers' contents, one for each window
+        self._memory: list[tuple[Document, Picks]] = []
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self.look)
+        self._timer.start(POLL)
+
+    # --- what is picked
+
+    def look(self) -> None:
+        """Follows what is selected in Krita."""
+        picked = self._picked()
+        if picked != self.picked:
+            self.picked = picked
+            self.picked_changed.emit()
+
+    def _picked(self) -> Picked:
+        self._memory = [entry for entry in self._memory if entry[0].is_open]
+        selection = find_selection()
+        if selection is None:
+            return Picked(problem=problem_of(None, None, None))
+        document = selection.document
+        before = next((picks for other, picks in self._memory if other == document), Picks())
+        picks = before.after(selection, is_result=lambda layer: False)
+        if picks != before:
+            self._memory = [entry for entry in self._memory if entry[0] != document] + [(document, picks)]
+        target = document.layer(picks.target) if picks.target else None
+        group = document.layer(picks.group) if picks.group else None
+        primitives = usable(group) if group is not None else ()
+        names = tuple(layer.name for layer in (target, group, *primitives) if layer is not None)
+        problem = problem_of(document, target, group)
+        return Picked(document, target, group, primitives, names, problem, live_refusal(document))
+
+    # --- what is chosen
+
+    def choose(self, choices: store.Choices) -> None:
+        """Remembers what the artist has chosen in the form."""
+        previous, self.choices = self.choices, choices
+        store.save(self.krita.writeSetting, choices, previous)
+        self.choices_changed.emit()
+
+    # --- what is done
+
+    def optimize(self) -> None:
+        """Captures what is picked and starts a run; what is wrong is told."""
+        self.look()
+        try:
+            self.job.check(self.choices.settings)
+            captured = capture(self.picked.document, self.picked.target, self.picked.group, self.choices.settings)
+            live = self.choices.form == "live" and not captured.place.live_refusal
+            self.notice = None
+            self.job.start(captured, live)
+        except Exception as failure:
+            return self._tell(notice_of(failure))
+        self.noticed.emit()
+        return self.float(i18n("DiffBMP: optimising “{target}”.", target=captured.place.target.name))
+
+    def toggle_pause(self) -> None:
+        if not self._is_running():
+            return
+        self.job.toggle_pause()
+        paused = self.job.phase is Phase.PAUSED
+        self.float(i18n("DiffBMP: paused.") if paused else i18n("DiffBMP: going on."))
+
+    def stop(self) -> None:
+        if self._is_running():
+            self.job.stop()
+            self.float(i18n("DiffBMP: stopped, the layers are being made."))
+
+    def cancel(self) -> None:
+        if self._is_running():
+            self.job.cancel()
+
+    def close(self) -> None:
+        """Krita quits."""
+        self._timer.stop()
+        self.job.close()
+
+    def _is_running(self) -> bool:
+        if not self.job.busy:
+            self.float(i18n("DiffBMP: nothing is running."))
+        return self.job.busy
+
+    def _tell(self, notice: Notice) -> None:
+        self.notice = notice
+        self.noticed.emit()
+        self.float(i18n("DiffBMP: {notice}", notice=notice.text))
+
+    def float(self, text: str) -> None:
+        """Shows a message over the canvas, for an artist who does not see the docker."""
+        window = self.krita.activeWindow()
+        view = window.activeView() if window is not None else None
+        if view is not None and not any(panel.isVisible() for panel in self.panels):
+            view.showFloatingMessage(text, QIcon(), MESSAGE, 1)
+
+
+def usable(group: Layer) -> tuple[Layer, ...]:
+    return tuple(layer for layer in group.children() if layer.visible and layer.has_picture)
+
+
+def problem_of(document: Document | None, target: Layer | None, group: Layer | None) -> str:
+    try:
+        check_choice(document, target, group)
+    except DiffBmpError as problem:
+        return str(problem)
+    return ""

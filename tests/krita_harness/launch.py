@@ -79,9 +79,11 @@ class Display:
         for _ in range(5):
             number = random.SystemRandom().randrange(100, 50000)
             ready, announce = os.pipe()
+            # Krita connects and disconnects before it connects to stay: a server that resets then may turn it away.
+            options = ["-screen", "0", size, "-nolisten", "tcp", "-noreset", "-displayfd", str(announce)]
             with log.open("ab") as file:
                 self.process = subprocess.Popen(
-                    ["Xvfb", f":{number}", "-screen", "0", size, "-nolisten", "tcp", "-displayfd", str(announce)],
+                    ["Xvfb", f":{number}", *options],
                     stdout=file,
                     stderr=file,
                     pass_fds=[announce],

@@ -11,6 +11,7 @@ import numpy as np
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, look_of
+from krita_diffbmp.canvas.records import Source, load
 from krita_diffbmp.canvas.scratch import scratch
 from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
 from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Problem, Settings
@@ -18,14 +19,6 @@ from krita_diffbmp.qt import QByteArray, QRect
 
 MAX_PRIMITIVES = 1000
 MIN_CANVAS = 8  # px, the shorter side
-
-
-@dataclass(frozen=True)
-class Source:
-    """A layer that was read: what is kept of it."""
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +97,7 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     """
     check_choice(document, target, group)
     assert document is not None and target is not None and group is not None
+    load(document)  # a file of a newer version is told of now rather than after the run
     document.handle.waitForDone()
     look = look_of(target, document, within=document.area)
     if look is None:

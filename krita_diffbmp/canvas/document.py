@@ -9,7 +9,7 @@ from krita import Krita
 
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.space import Space
-from krita_diffbmp.qt import QByteArray, QRect
+from krita_diffbmp.qt import QByteArray, QRect, QtCore
 
 
 class Document:
@@ -73,13 +73,19 @@ class Document:
 
     def layer(self, layer_id: str) -> Layer | None:
         """The layer of that unique id, anywhere in the document; None when there is none."""
+        node = self.handle.nodeByUniqueID(QtCore.QUuid(f"{{{layer_id}}}"))
+        return Layer(node) if node is not None else None
+
+    def layer_ids(self) -> frozenset[str]:
+        """The unique ids of all layers."""
         pending = [Layer(node) for node in self.handle.topLevelNodes()]
+        ids = set()
         while pending:
             layer = pending.pop()
-            if layer.id == layer_id:
-                return layer
-            pending += layer.children()
-        return None
+            ids.add(layer.id)
+            if layer.is_group:
+                pending += layer.children()
+        return frozenset(ids)
 
     def annotation(self, key: str) -> bytes:
         """What is stored in the document under that key; empty when nothing is."""

@@ -1,0 +1,103 @@
+"""The two native forms of an instance: a vector layer with an image shape, and a paint layer."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from krita_diffbmp.canvas.capture import Place
+from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece
+from krita_diffbmp.qt import QByteArray, QImage, QRectF, QTransform
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    ' width="{canvas_width}px" height="{canvas_height}px" viewBox="0 0 {canvas_width} {canvas_height}">'
+    '<image transform="matrix({matrix})" width="{width!r}" height="{height!r}"'
+    ' xlink:href="data:image/png;base64,{png}"/></svg>'
+)
+UNIT = 1e-5  # Krita rounds a pure translation to whole pixels, and not one that scales by so little
+PATIENCE = 1.0  # s without a newly drawn layer after which those that may stay empty are looked at
+GIVING_UP = 20.0  # s without a newly drawn layer after which drawing has failed
+FAINT = 8  # alpha levels below which a picture may vanish in drawing
+
+
+def live_layer(document: Any, name: str, piece: LivePiece, place: Place) -> Any:
+    """A vector layer that shows the piece's image under its matrix; Krita draws it later, in its event loop."""
+    node = document.createVectorLayer(name)
+    svg = SVG.format(
+        canvas_width=place.canvas_width,
+        canvas_height=place.canvas_height,
+        matrix=" ".join(repr(float(value)) for value in matrix_on_canvas(piece, place)),
+        width=float(piece.width),
+        height=float(piece.height),
+        png=base64.b64encode(piece.png).decode("ascii"),
+    )
+    for shape in node.addShapesFromSvg(svg):
+        shape.update()
+    node.setOpacity(round(255 * piece.opacity))
+    return node
+
+
+def matrix_on_canvas(piece: LivePiece, place: Place) -> tuple[float, ...]:
+    """The piece's matrix with the region's offset."""
+    a, b, c, d, e, f = piece.matrix
+    if abs(a - 1) < UNIT and abs(d - 1) < UNIT and abs(b) < UNIT and abs(c) < UNIT:
+        a = d = 1 + UNIT
+    return a, b, c, d, e + place.x, f + place.y
+
+
+def painted_layer(document: Any, name: str, piece: PaintedPiece, place: Place) -> Any:
+    """A paint layer with the piece's pixels.
+
+    Krita keeps a layer's opacity in 255 steps; what the next step up is too much is taken off the pixels' alpha.
+    """
+    node = document.createNode(name, "paintlayer")
+    opacity = int(np.ceil(255 * piece.opacity))
+    height, width = piece.pixels.shape[:2]
+    if opacity and height and width:
+        pixels = piece.pixels.copy()
+        pixels[..., -1] *= np.float32(255 * piece.opacity / opacity)
+        raw = QByteArray(place.space.encode(pixels))
+        node.setPixelData(raw, piece.x + place.x, piece.y + place.y, width, height)
+    node.setOpacity(opacity)
+    return node
+
+
+def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Iterator[None]:
+    """Yields until Krita has drawn every live layer that can be seen.
+
+    A vector layer that is cloned before it was drawn stays empty. It is drawn once it has bounds, which one that
+    shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
+    """
+    pending = list(range(len(nodes)))
+    latest = time.monotonic()
+    excused = False
+    while pending:
+        left = [i for i in pending if nodes[i].bounds().isEmpty()]
+        if len(left) < len(pending):
+            pending, latest = left, time.monotonic()
+        elif not excused and time.monotonic() - latest > PATIENCE:
+            pending = [i for i in pending if is_visible(pieces[i], place)]
+            excused = True
+        elif time.monotonic() - latest > GIVING_UP:
+            raise DiffBmpError(
+                f"Krita has not drawn {len(pending)} of {len(nodes)} live layers; nothing was changed. "
+                "Try again, or choose painted layers."
+            )
+        yield
+
+
+def is_visible(piece: LivePiece, place: Place) -> bool:
+    """Whether drawing this piece must leave something on the canvas: pixels enough, and not too faint."""
+    box = QTransform(*matrix_on_canvas(piece, place)).mapRect(QRectF(0, 0, piece.width, piece.height))
+    seen = box.intersected(QRectF(0, 0, place.canvas_width, place.canvas_height))
+    if min(seen.width(), seen.height()) < 2:
+        return False
+    image = QImage.fromData(piece.png).convertToFormat(QImage.Format.Format_Alpha8)
+    bits = image.constBits()
+    bits.setsize(image.sizeInBytes())
+    return bool(np.frombuffer(bits, np.uint8).max(initial=0) >= FAINT)

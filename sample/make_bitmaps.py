@@ -47,13 +47,13 @@ def blur(image: Array, sigma_y: float, sigma_x: float) -> Array:
     fy = np.fft.fftfreq(image.shape[0])[:, None]
     fx = np.fft.rfftfreq(image.shape[1])[None, :]
     kernel = np.exp(-2.0 * np.pi**2 * ((fy * sigma_y) ** 2 + (fx * sigma_x) ** 2))
-    return np.fft.irfft2(np.fft.rfft2(image) * kernel, s=image.shape)
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * kernel, s=image.shape))
 
 
 def noise(rng: Rng, shape: tuple[int, ...], sigma_y: float, sigma_x: float | None = None) -> Array:
     """Smooth noise with mean 0 and standard deviation 1; sigma in array elements."""
     field = blur(rng.standard_normal(shape), sigma_y, sigma_y if sigma_x is None else sigma_x)
-    return (field - field.mean()) / field.std()
+    return np.asarray((field - field.mean()) / field.std())
 
 
 def cloud(rng: Rng, shape: tuple[int, ...], sigma: float, octaves: int = 4) -> Array:
@@ -64,7 +64,7 @@ def cloud(rng: Rng, shape: tuple[int, ...], sigma: float, octaves: int = 4) -> A
 
 def curve(rng: Rng, count: int, sigma: float) -> Array:
     """A smooth random function of one variable, [count], standard deviation 1."""
-    return noise(rng, (1, count), 0.0, sigma)[0]
+    return noise(rng, (1, count), 0.0, sigma).ravel()
 
 
 def sample(texture: Array, u: Array, v: Array) -> Array:

@@ -24,9 +24,10 @@ constexpr double kOpaque = 1e-8;
 struct Level {
   int32_t offset;         // of texel (-1, -1): every level is surrounded by a border of zeros, 1 texel wide
   int32_t width, height;  // without the border; the row stride is width + 2
-  int32_t x0, y0, x1, y1; // half-open box of the texels with alpha > 0
+  int32_t x0, y0, x1, y1; // half-open box of the texels with alpha > 0; x0 == x1: nothing there, and nothing stored
 };
 constexpr int kLevelFields = 7;
+static_assert(sizeof(Level) == kLevelFields * sizeof(int32_t), "levels are read from a table of int32");
 
 template <typename scalar_t>
 struct Bitmaps {
@@ -35,7 +36,7 @@ struct Bitmaps {
   int64_t texel_count;     // per plane
   int32_t channels;        // C
   const scalar_t* texels;  // [C + 1, texel_count]: C premultiplied colour planes, then alpha
-  const int32_t* levels;   // [P, L, kLevelFields]
+  const Level* levels;     // [P, L]
 };
 
 template <typename scalar_t>
@@ -59,7 +60,7 @@ template <typename scalar_t>
 struct Image {
   scalar_t* color;          // [C, H, W] premultiplied
   scalar_t* transmittance;  // [H, W]
-  int32_t* last;            // [H, W] index of the backmost instance that was drawn there: 0 where none stopped
+  int32_t* last;            // [H, W] the backmost instance that takes part there; 0 will do where nothing is hidden
 };
 
 template <typename scalar_t>

@@ -1,0 +1,196 @@
+// Gradients, tile by tile and back to front, in one pass: with
+//     R   the derivative of the loss by all that lies behind instance i, were nothing in front of it
+//     V_i = (1 - mu_blend) (g . color_i) M_i + mu_blend (g . S_i) - R M_i,    g: by the picture's colour
+// the loss changes by T_i V_i with o_i and by T_i o_i dV_i with the sample's place, and R + o_i V_i lies behind instance
+// i + 1. T_i, the transmittance before instance i, is the one behind it divided by 1 - o_i M_i.
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "binning.h"
+#include "parallel.h"
+
+namespace diffbmp::cpu {
+namespace {
+
+constexpr int kPixels = kTile * kTile;
+
+template <typename T, int C>
+struct alignas(64) TileState {
+  T color[C][kPixels];       // g
+  T behind[kPixels];         // R
+  T transmittance[kPixels];  // T
+  int32_t last[kPixels];
+};
+
+// Sums over the pixels of a tile for one instance.
+template <int C>
+struct Sums {
+  AffineGradient affine;
+  double opacity;   // o T V
+  double color[C];  // o T M g
+};
+
+template <typename T, int C, bool kMapped>
+Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i,
+                   T mu_blend, int64_t left, int64_t top, TileState<T, C>* tile) {
+  using V = Lanes<T>;
+  using I = typename V::Mask;
+  Footprint<T> foot;
+  find_footprint(place, left, top, &foot);
+  const T* const texels = bitmaps.texels;
+  const int64_t plane = bitmaps.texel_count;
+  T tint[C];
+  for (int c = 0; c < C; ++c) tint[c] = (1 - mu_blend) * instances.color[C * i + c];
+
+  V sum_x = 0, sum_y = 0, sum_xdx = 0, sum_xdy = 0, sum_ydx = 0, sum_ydy = 0, sum_opacity = 0, sum_color[C];
+  for (V& sum : sum_color) sum = 0;
+  for (int row = foot.first_row; row < foot.end_row; ++row) {
+    const T dy = foot.dy + static_cast<T>(row);
+    const int first = foot.first[row], end = foot.end[row];
+    for (int column = first & -V::kCount; column < end; column += V::kCount) {
+      const int pixel = row * kTile + column;
+      const V along = V::count() + static_cast<T>(column);
+      const Cell<V> cell =
+          cell_at(place, madd(V(place.ax), along, V(foot.x[row])), madd(V(place.ay), along, V(foot.y[row])));
+      const Quad<V> mask_quad = load(texels + C * plane, cell.texel, place.stride);
+      const Sample<V> mask = bilinear(mask_quad, cell.fx, cell.fy);
+      const V behind = V::load(tile->behind + pixel);
+      V by_color[C];  // g
+      V tinted = -behind;
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) {
+        by_color[c] = V::load(tile->color[c] + pixel);
+        tinted = madd(V(tint[c]), by_color[c], tinted);
+      }
+      Sample<V> value;  // V
+      if constexpr (kMapped) {
+        Quad<V> quad = scaled(tinted, mask_quad);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+          quad = madd(mu_blend * by_color[c], load(texels + c * plane, cell.texel, place.stride), quad);
+        }
+        value = bilinear(quad, cell.fx, cell.fy);
+      } else {
+        value = {tinted * mask.value, tinted * mask.by_x, tinted * mask.by_y};
+      }
+      const I index = I::count() + I(column);
+      V opacity = select(index < I(end), V(place.opacity), V(0));
+      opacity = select(index < I(first), V(0), opacity);
+      opacity = select(I::load(tile->last + pixel) < I(i + 1), opacity, V(0));
+      const V before = V::load(tile->transmittance + pixel) / madd(-opacity, mask.value, V(1));
+      before.store(tile->transmittance + pixel);
+      madd(opacity, value.value, behind).store(tile->behind + pixel);
+      const V weight = opacity * before, by_x = weight * value.by_x, by_y = weight * value.by_y;
+      const V dx = along + foot.dx;
+      sum_x += by_x;
+      sum_y += by_y;
+      sum_xdx = madd(by_x, dx, sum_xdx);
+      sum_xdy = madd(by_x, V(dy), sum_xdy);
+      sum_ydx = madd(by_y, dx, sum_ydx);
+      sum_ydy = madd(by_y, V(dy), sum_ydy);
+      sum_opacity = madd(weight, value.value, sum_opacity);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) sum_color[c] = madd(weight * mask.value, by_color[c], sum_color[c]);
+    }
+  }
+
+  Sums<C> out;
+  out.affine = {sum_x.sum(), sum_y.sum(), sum_xdx.sum(), sum_xdy.sum(), sum_ydx.sum(), sum_ydy.sum()};
+  out.opacity = sum_opacity.sum();
+  for (int c = 0; c < C; ++c) out.color[c] = sum_color[c].sum();
+  return out;
+}
+
+template <typename T, int C, bool kMapped>
+void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
+                     const Tiles<T>& tiles, int64_t index, const Image<const T>& image,
+                     const ImageGradient<T>& gradient, Sums<C>* out) {
+  const int64_t left = index % tiles.across * kTile, top = index / tiles.across * kTile;
+  const int64_t width = std::min<int64_t>(kTile, canvas.width - left);
+  const int64_t height = std::min<int64_t>(kTile, canvas.height - top);
+  const int64_t plane = canvas.height * canvas.width;
+  TileState<T, C> tile{};  // zeros beyond the canvas: nothing there has a gradient
+  int32_t backmost = INT32_MAX;
+  for (int64_t row = 0; row < height; ++row) {
+    const int64_t from = (top + row) * canvas.width + left, to = row * kTile;
+    for (int c = 0; c < C; ++c) std::copy_n(gradient.color + c * plane + from, width, tile.color[c] + to);
+    std::copy_n(gradient.transmittance + from, width, tile.behind + to);
+    std::copy_n(image.transmittance + from, width, tile.transmittance + to);
+    std::copy_n(image.last + from, width, tile.last + to);
+    backmost = std::min(backmost, *std::min_element(tile.last + to, tile.last + to + width));
+  }
+  for (int64_t k = tiles.begin[index]; k < tiles.begin[index + 1]; ++k) {
+    const int32_t i = tiles.instances[k];
+    out[k] = i < backmost ? Sums<C>{}
+                          : accumulate<T, C, kMapped>(bitmaps, instances, tiles.places[i], i,
+                                                      static_cast<T>(canvas.mu_blend), left, top, &tile);
+  }
+}
+
+template <int C>
+void add(const Sums<C>& from, Sums<C>* to) {
+  to->affine.x += from.affine.x, to->affine.y += from.affine.y;
+  to->affine.xdx += from.affine.xdx, to->affine.xdy += from.affine.xdy;
+  to->affine.ydx += from.affine.ydx, to->affine.ydy += from.affine.ydy;
+  to->opacity += from.opacity;
+  for (int c = 0; c < C; ++c) to->color[c] += from.color[c];
+}
+
+template <typename T, int C>
+void accumulate_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
+                    const Image<const T>& image, const ImageGradient<T>& gradient, const InstanceGradient<T>& out) {
+  const Tiles<T> tiles = bin(bitmaps, instances, canvas);
+  const int64_t tile_count = tiles.across * tiles.down;
+  const auto run = canvas.mu_blend > 0 ? accumulate_tile<T, C, true> : accumulate_tile<T, C, false>;
+  const std::unique_ptr<Sums<C>[]> parts(new Sums<C>[tiles.instances.size()]);
+  parallel_for_each(tile_count, [&](int64_t index) {
+    run(bitmaps, instances, canvas, tiles, index, image, gradient, parts.get());
+  });
+
+  // Every instance is summed over its tiles in the order of the tiles, so the result does not depend on the threads.
+  const int64_t blocks = thread_count();
+  parallel_for_each(blocks, [&](int64_t block) {
+    const int64_t first = instances.count * block / blocks, end = instances.count * (block + 1) / blocks;
+    std::vector<Sums<C>> sums(end - first, Sums<C>{});
+    for (int64_t tile = 0; tile < tile_count; ++tile) {
+      const auto list = tiles.instances.begin();
+      auto k = std::lower_bound(list + tiles.begin[tile], list + tiles.begin[tile + 1], first);
+      for (; k != list + tiles.begin[tile + 1] && *k < end; ++k) add(parts[k - list], &sums[*k - first]);
+    }
+    for (int64_t i = first; i < end; ++i) {
+      const Placement<T>& place = tiles.places[i];
+      const Sums<C>& sum = sums[i - first];
+      const PlacementGradient by =
+          place.drawn ? chain(place, instances.scale[i], sum.affine) : PlacementGradient{0, 0, 0, 0};
+      out.position[2 * i] = static_cast<T>(by.x);
+      out.position[2 * i + 1] = static_cast<T>(by.y);
+      out.rotation[i] = static_cast<T>(by.rotation);
+      out.scale[i] = static_cast<T>(by.scale);
+      // do/dnu = o sigmoid(-nu)
+      out.opacity[i] = place.drawn ? static_cast<T>(sum.opacity * sigmoid(-instances.opacity[i])) : static_cast<T>(0);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) out.color[C * i + c] = static_cast<T>((1 - canvas.mu_blend) * sum.color[c]);
+    }
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void render_backward(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
+                     const Image<const T>& image, const ImageGradient<T>& gradient, const InstanceGradient<T>& out) {
+  switch (bitmaps.channels) {
+    case 1: return accumulate_all<T, 1>(bitmaps, instances, canvas, image, gradient, out);
+    case 3: return accumulate_all<T, 3>(bitmaps, instances, canvas, image, gradient, out);
+    case 4: return accumulate_all<T, 4>(bitmaps, instances, canvas, image, gradient, out);
+  }
+}
+
+template void render_backward(const Bitmaps<float>&, const Instances<float>&, const Canvas&,
+                              const Image<const float>&, const ImageGradient<float>&, const InstanceGradient<float>&);
+template void render_backward(const Bitmaps<double>&, const Instances<double>&, const Canvas&,
+                              const Image<const double>&, const ImageGradient<double>&,
+                              const InstanceGradient<double>&);
+
+}  // namespace diffbmp::cpu

@@ -73,6 +73,16 @@ def test_install_twice_then_uninstall(tmp_path: Path):
     assert config.read_text() == "theme=dark\n[python]\nenable_other=true\n"
 
 
+def test_libraries_for_a_krita_with_a_python_of_its_own(tmp_path: Path):
+    run_installer(tmp_path, "--libraries", str(tmp_path / "torch here"))
+    path_file = tmp_path / ".local/share/krita/pykrita/krita_diffbmp.path"
+    assert path_file.read_text() == f"{tmp_path / 'torch here'}\n"
+    run_installer(tmp_path)
+    assert path_file.exists()
+    run_installer(tmp_path, "--uninstall")
+    assert not path_file.exists()
+
+
 def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path):
     said = run_installer(tmp_path, "--dry-run")
     assert "would copy to" in said and "would switch the plugin on" in said

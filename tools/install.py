@@ -1,10 +1,11 @@
 """Puts the plugin into the user's Krita, or takes it out; see `make install` and `make uninstall`.
 
-    python3 tools/install.py [--uninstall] [--dry-run]
+    python3 tools/install.py [--uninstall] [--dry-run] [--libraries FOLDER]
 
 Krita looks for Python plugins in `pykrita` and for their menu entries in `actions`, both in its resource folder:
 the one that KRITA_RESOURCES names, else `ResourceDirectory` of Krita's own settings, else the `krita` folder of
 XDG_DATA_HOME (~/.local/share). The plugin is switched on in `kritarc` of XDG_CONFIG_HOME (~/.config).
+Where Krita brings a Python of its own, --libraries names the folder in which that Python finds torch and numpy.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def parts(resources: Path) -> list[tuple[Path, Path]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Install the DiffBMP plugin for Krita, or remove it.")
     parser.add_argument("--uninstall", action="store_true")
+    parser.add_argument("--libraries", type=Path, metavar="FOLDER", help="where Krita's own Python finds torch")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     arguments = parser.parse_args()
     settings = settings_file()
@@ -116,6 +118,15 @@ def main() -> int:
             remove(target)
         else:
             put(source, target)
+    path_file = resources / "pykrita" / f"{PACKAGE}.path"  # read by krita_diffbmp/libraries.py
+    if arguments.uninstall and path_file.exists():
+        print(f"{PACKAGE}: {would}remove {path_file}")
+        if not arguments.dry_run:
+            remove(path_file)
+    elif arguments.libraries:
+        print(f"{PACKAGE}: {would}look for torch in {arguments.libraries.resolve()}, too")
+        if not arguments.dry_run:
+            write(path_file, f"{arguments.libraries.resolve()}\n")
     if after != before:
         print(f"{PACKAGE}: {would}switch the plugin {'off' if arguments.uninstall else 'on'} in {settings}")
         if not arguments.dry_run:

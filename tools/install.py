@@ -2,7 +2,7 @@
 
     python3 tools/install.py [--uninstall] [--dry-run] [--libraries FOLDER]
 
-Krita looks for Python plugins in `pykrita` and for their menu entries in `actions`, both in its resource folder:
+Krita looks for Python plugins, and for the descriptions of their actions, in `pykrita` of its resource folder:
 the one that KRITA_RESOURCES names, else `ResourceDirectory` of Krita's own settings, else the `krita` folder of
 XDG_DATA_HOME (~/.local/share). The plugin is switched on in `kritarc` of XDG_CONFIG_HOME (~/.config).
 Where Krita brings a Python of its own, --libraries names the folder in which that Python finds torch and numpy.
@@ -89,14 +89,7 @@ def put(source: Path, target: Path) -> None:
 
 def parts(resources: Path) -> list[tuple[Path, Path]]:
     """What is copied, and where to."""
-    package = CHECKOUT / PACKAGE
-    desktop = CHECKOUT / "diffbmp.desktop"
-    actions = sorted(package.glob("*.action"))
-    return [
-        (package, resources / "pykrita" / PACKAGE),
-        (desktop, resources / "pykrita" / desktop.name),
-        *((action, resources / "actions" / action.name) for action in actions),
-    ]
+    return [(CHECKOUT / name, resources / "pykrita" / name) for name in (PACKAGE, "diffbmp.desktop")]
 
 
 def main() -> int:

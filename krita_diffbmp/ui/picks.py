@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,8 @@ def rules() -> str:
     return i18n(
         "<p>Click the group that holds your bitmaps, then the layer to rebuild, in either order: what you clicked "
         "before stays picked. Or select both with Ctrl+click.</p>"
-        "<p>To rebuild a group, click the group of bitmaps and then Ctrl+click the group to rebuild. "
-        "A click on a layer inside the picked group, or on a result, changes nothing, so that you can go on editing "
-        "them.</p>"
+        "<p>To rebuild a group, click it and then Ctrl+click the group of bitmaps. A click on a layer inside the picked "
+        "group, or on a result, changes nothing, so that you can go on editing them.</p>"
     )
 
 
@@ -31,10 +30,10 @@ class Picks:
     target: str = ""
     group: str = ""
 
-    def after(self, selection: Selection, is_result: Callable[[Layer], bool]) -> Picks:
+    def after(self, selection: Selection, results: Set[str]) -> Picks:
         """What is picked once the artist has this selection.
 
-        is_result: whether a layer is a group that a run has made.
+        results: ids of the groups that runs have made.
         """
         active = selection.active
         if active is None:
@@ -45,11 +44,11 @@ class Picks:
             return Picks(active.id, groups[0].id)
         if others and active.is_group:
             return Picks(others[0].id, active.id)
-        return self._after_click(active, is_result)
+        return self._after_click(active, results)
 
-    def _after_click(self, layer: Layer, is_result: Callable[[Layer], bool]) -> Picks:
-        above = list(layer.ancestors())
-        if any(group.id == self.group for group in above) or any(is_result(part) for part in (layer, *above)):
+    def _after_click(self, layer: Layer, results: Set[str]) -> Picks:
+        above = {group.id for group in layer.ancestors()}
+        if layer.id == self.target or self.group in above or not results.isdisjoint({layer.id, *above}):
             return self
         if layer.is_group:
             return Picks(self.target, layer.id)

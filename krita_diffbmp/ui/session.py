@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal
-from krita_diffbmp.canvas.document import Document, find_selection
+from krita_diffbmp.canvas.document import Document, Selection, find_selection
 from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.records import read_records
 from krita_diffbmp.job import Job, Notice, Phase, notice_of
 from krita_diffbmp.problem import DiffBmpError
 from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
@@ -32,6 +33,15 @@ class Picked:
     live_refusal: str = ""  # why there can be no live layers; empty when there can
 
 
+@dataclass
+class Memory:
+    """What was picked in one document."""
+
+    document: Document
+    picks: Picks = field(default_factory=Picks)
+    selection: Selection | None = None  # that the picks follow from
+
+
 class Session(QObject):
     """One for all of Krita's windows."""
 
@@ -48,7 +58,7 @@ class Session(QObject):
         self.picked = Picked()
         self.choices = store.load(krita.readSetting)
         self.panels: list[Any] = []  # the dockers' contents, one for each window
-        self._memory: list[tuple[Document, Picks]] = []
+        self._memory: list[Memory] = []
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.look)
         self._timer.start(POLL)
@@ -63,15 +73,19 @@ class Session(QObject):
             self.picked_changed.emit()
 
     def _picked(self) -> Picked:
-        self._memory = [entry for entry in self._memory if entry[0].is_open]
+        self._memory = [memory for memory in self._memory if memory.document.is_open]
         selection = find_selection()
         if selection is None:
             return Picked(problem=problem_of(None, None, None))
         document = selection.document
-        before = next((picks for other, picks in self._memory if other == document), Picks())
-        picks = before.after(selection, is_result=lambda layer: False)
-        if picks != before:
-            self._memory = [entry for entry in self._memory if entry[0] != document] + [(document, picks)]
+        memory = next((memory for memory in self._memory if memory.document == document), None)
+        if memory is None:
+            memory = Memory(document)
+            self._memory.append(memory)
+        if memory.selection != selection:
+            memory.selection = selection
+            memory.picks = memory.picks.after(selection, results_in(document))
+        picks = memory.picks
         target = document.layer(picks.target) if picks.target else None
         group = document.layer(picks.group) if picks.group else None
         primitives = usable(group) if group is not None else ()
@@ -140,6 +154,14 @@ class Session(QObject):
         view = window.activeView() if window is not None else None
         if view is not None and not any(panel.isVisible() for panel in self.panels):
             view.showFloatingMessage(text, QIcon(), MESSAGE, 1)
+
+
+def results_in(document: Document) -> set[str]:
+    """The ids of the groups that runs have made; none where a newer plugin's records cannot be read."""
+    try:
+        return set(read_records(document))
+    except DiffBmpError:
+        return set()
 
 
 def usable(group: Layer) -> tuple[Layer, ...]:

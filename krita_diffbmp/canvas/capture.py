@@ -201,7 +201,8 @@ def is_srgb(space: Space) -> bool:
     colours = np.stack([blue, green, red, np.full_like(blue, 255)], axis=-1).reshape(16, 32, 4)
     with scratch(32, 16, space) as handle:
         node = handle.createNode("", "paintlayer")
-        node.setColorSpace("RGBA", "U8", PROBE_PROFILE)
+        if not node.setColorSpace("RGBA", "U8", PROBE_PROFILE):
+            return False
         node.setPixelData(QByteArray(colours.tobytes()), 0, 0, 32, 16)
         handle.rootNode().addChildNode(node, None)
         handle.refreshProjection()

@@ -13,7 +13,7 @@ from typing import Any
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.records import Instance, Record, add_record
+from krita_diffbmp.canvas.records import Instance, Record, add_record, load
 from krita_diffbmp.canvas.scratch import close_scratch, open_scratch
 from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Placements, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
@@ -55,6 +55,7 @@ class WriteBack(QObject):
         )
         self.steps: Iterator[bool] | None = None
         self.is_cancelled = False
+        self.is_attached = False
 
     def start(self) -> None:
         """Begins; returns at once."""
@@ -72,7 +73,7 @@ class WriteBack(QObject):
         try:
             waits = False
             while not waits and time.monotonic() < until:
-                if self.is_cancelled:
+                if self.is_cancelled and not self.is_attached:
                     self.steps.close()
                     self.cancelled.emit()
                     return
@@ -90,35 +91,45 @@ class WriteBack(QObject):
     def build(self) -> Iterator[bool]:
         """The work in steps; yields whether it waits for Krita, returns the new group's id."""
         self.check_place()
-        scratch = open_scratch(
-            self.place.canvas_width, self.place.canvas_height, self.place.space, self.place.document.resolution
-        )
+        place, document = self.place, self.place.document
+        load(document)  # records that cannot be added to are told of before anything is written
+        scratch = open_scratch(place.canvas_width, place.canvas_height, place.space, document.resolution)
         try:
             group = collapsed_group(scratch, self.name)
             nodes = []
-            for index, piece in enumerate(self.pieces):
-                self.check_open()
-                if len(self.pieces) > UNGROUPED and index % SUBGROUP == 0:
-                    last = min(index + SUBGROUP, len(self.pieces))
-                    inner = collapsed_group(scratch, f"{index + 1:04d} to {last:04d}")
-                    group.addChildNode(inner, None)
-                if isinstance(piece, LivePiece):
-                    node = live_layer(scratch, self.layer_name(index), piece, self.place)
-                else:
-                    node = painted_layer(scratch, self.layer_name(index), piece, self.place)
-                (inner if len(self.pieces) > UNGROUPED else group).addChildNode(node, None)
+            for node in self.make_layers(scratch, group):
                 nodes.append(node)
-                self.progress.emit(index + 1, len(self.pieces))
+                self.progress.emit(len(nodes), len(self.pieces))
                 yield False
+                self.check_open()
             if self.form == "live":
-                for _ in wait_until_drawn(nodes, self.pieces, self.place):
-                    self.check_open()
+                for _ in wait_until_drawn(nodes, self.pieces, place):
                     yield True
+                    self.check_open()
             scratch.waitForDone()
-            self.check_place()
-            return self.attach(group)
+            target, picked = self.check_place(), document.active_layer
+            result = self.attach(group, target)
+            yield True
+            # Krita picks the new group, a little later; the artist's pick is put back.
+            if picked is not None and document.is_open:
+                document.handle.setActiveNode(picked.node)
+            return result
         finally:
             close_scratch(scratch)
+
+    def make_layers(self, scratch: Any, group: Any) -> Iterator[Any]:
+        """One layer after the other, in the group or, where there are many, in sub-groups."""
+        count, parent = len(self.pieces), group
+        for index, piece in enumerate(self.pieces):
+            if count > UNGROUPED and index % SUBGROUP == 0:
+                parent = collapsed_group(scratch, f"{index + 1:04d} to {min(index + SUBGROUP, count):04d}")
+                group.addChildNode(parent, None)
+            if isinstance(piece, LivePiece):
+                node = live_layer(scratch, self.layer_name(index), piece, self.place)
+            else:
+                node = painted_layer(scratch, self.layer_name(index), piece, self.place)
+            parent.addChildNode(node, None)
+            yield node
 
     def layer_name(self, index: int) -> str:
         primitive = self.place.primitives[int(self.placements.bitmap[index])]
@@ -149,11 +160,12 @@ class WriteBack(QObject):
             )
         return target
 
-    def attach(self, group: Any) -> str:
+    def attach(self, group: Any, target: Layer) -> str:
         """Adds a clone of the finished group above the target: the one change to the artist's document."""
-        target, document = self.check_place(), self.place.document
+        document = self.place.document
         copy = group.clone()
         target.node.parentNode().addChildNode(copy, target.node)
+        self.is_attached = True
         document.handle.refreshProjection()
         result = Layer(copy)
         add_record(document, self.record(result))

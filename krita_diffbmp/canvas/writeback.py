@@ -7,7 +7,7 @@ document, in short steps between Krita's own events, and one clone of it is adde
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
@@ -40,7 +40,7 @@ class WriteBack(QObject):
     def __init__(
         self,
         place: Place,
-        pieces: Sequence[LivePiece] | Sequence[PaintedPiece],
+        pieces: Sequence[LivePiece | PaintedPiece],
         placements: Placements,
         settings: Settings,
         name: str = "",
@@ -53,7 +53,7 @@ class WriteBack(QObject):
         self.name = (
             name or f"{place.target.name} from {len(pieces)} {place.group.name} ({self.form}, seed {settings.seed})"
         )
-        self.steps: Iterator[bool] | None = None
+        self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
 
@@ -88,7 +88,7 @@ class WriteBack(QObject):
         else:
             QTimer.singleShot(PAUSE if waits else 0, self.advance)
 
-    def build(self) -> Iterator[bool]:
+    def build(self) -> Generator[bool, None, str]:
         """The work in steps; yields whether it waits for Krita, returns the new group's id."""
         self.check_place()
         place, document = self.place, self.place.document
@@ -103,7 +103,8 @@ class WriteBack(QObject):
                 yield False
                 self.check_open()
             if self.form == "live":
-                for _ in wait_until_drawn(nodes, self.pieces, place):
+                pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
+                for _ in wait_until_drawn(nodes, pieces, place):
                     yield True
                     self.check_open()
             scratch.waitForDone()

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 from known import (
     alone,
-    choose,
     layers_bytes,
     leaves,
     on_canvas,
     premultiplied,
     random_raw,
     solid,
+    take,
     to_floats,
 )
 from krita import InfoObject, Krita, Selection
 from krita_harness.inside import group_layer, memory, new_document, paint_layer, refresh, write_pixels
 from krita_harness.steps import Until, cases, limit
 
-from krita_diffbmp.canvas.capture import capture, live_refusal
+from krita_diffbmp.canvas.capture import live_refusal
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import Source
@@ -61,7 +61,7 @@ def test_pixels_of_every_depth_are_read_as_drawn(space):
     group = group_layer(document, "leaves")
     paint_layer(document, "leaf", leaf, 5, 6, group)
     refresh(document)
-    taken = capture(*choose(document, target, group), NO_MARGIN)
+    taken = take(document, target, group, NO_MARGIN)
     assert taken.notes == ()
     assert (taken.place.x, taken.place.y, taken.place.width, taken.place.height) == (20, 15, 50, 40)
     assert taken.problem.target.dtype == np.float32
@@ -85,7 +85,7 @@ def test_a_layer_of_another_colour_space_is_converted_as_krita_composites_it(spa
     write_pixels(leaf, solid(6, 7, (1, 1, 1, 1), "F32"), 1, 2)
     refresh(document)
     expected = alone(document, target)
-    taken = capture(*choose(document, target, group), NO_MARGIN)
+    taken = take(document, target, group, NO_MARGIN)
     assert Layer(target).space != Document(document).space
     np.testing.assert_allclose(
         premultiplied(on_canvas(taken.place, taken.problem.target)), premultiplied(expected.clip(0, 1)), atol=1e-6
@@ -223,7 +223,7 @@ def test_every_kind_of_layer_is_what_it_looks_like(kind):
     refresh(document)
     before = layers_bytes(document)
     document.setModified(False)
-    taken = capture(*choose(document, target, primitives), NO_MARGIN)
+    taken = take(document, target, primitives, NO_MARGIN)
     assert not document.modified()
     assert layers_bytes(document) == before
     assert len(Krita.instance().documents()) == 1
@@ -257,7 +257,7 @@ def test_children_become_bitmaps_backmost_first_without_the_hidden_and_the_empty
     primitives.addChildNode(mask, None)
     write_pixels(mask, solid(96, 128, (255,)))
     refresh(document)
-    taken = capture(*choose(document, target, primitives), Settings())
+    taken = take(document, target, primitives, Settings())
     assert [b.name for b in taken.problem.bitmaps] == ["leaf 0", "leaf 2", "nested"]
     shapes = [b.pixels.shape for b in taken.problem.bitmaps]
     assert shapes == [(9, 12, 4), (9, 12, 4), (6, 12, 4)], shapes
@@ -284,7 +284,7 @@ def test_a_hidden_group_still_serves_as_a_box_of_bitmaps():
     reopened = Krita.instance().openDocument(str(path))
     for handle in (document, reopened):
         target, primitives = handle.nodeByName("photo"), handle.nodeByName("leaves")
-        taken = capture(*choose(handle, target, primitives), Settings())
+        taken = take(handle, target, primitives, Settings())
         np.testing.assert_array_equal(taken.problem.bitmaps[0].pixels, np.tile((0, 1, 0, 1), (9, 12, 1)))
         assert len(taken.problem.bitmaps) == 1
 
@@ -294,7 +294,7 @@ def test_the_region_is_the_content_with_half_the_largest_instance_around_it():
     target = paint_layer(document, "photo", solid(60, 100, (1, 2, 3, 255)), 150, 100)
     primitives = leaves(document, (0, 0, 255, 255))
     refresh(document)
-    taken = capture(*choose(document, target, primitives), Settings(max_size=0.3))
+    taken = take(document, target, primitives, Settings(max_size=0.3))
     place = taken.place  # 0.3 * 100 px / 2 = 15 px around
     assert (place.x, place.y, place.width, place.height) == (135, 85, 130, 90)
     assert taken.problem.target.shape == (90, 130, 4)
@@ -302,7 +302,7 @@ def test_the_region_is_the_content_with_half_the_largest_instance_around_it():
     assert alpha[15:75, 15:115].all() and alpha.sum() == 60 * 100
     full = paint_layer(document, "full", solid(260, 340, (9, 9, 9, 255)), -20, -30)
     refresh(document)
-    place = capture(*choose(document, full, primitives), Settings()).place
+    place = take(document, full, primitives, Settings()).place
     assert (place.x, place.y, place.width, place.height) == (0, 0, 300, 200)
 
 
@@ -313,7 +313,7 @@ def test_bitmaps_off_the_canvas_are_whole_and_large_ones_are_told_of():
     paint_layer(document, "outside", solid(30, 40, (0, 0, 255, 255)), -60, 80, primitives)
     paint_layer(document, "large", solid(150, 200, (0, 0, 255, 255)), -20, -20, primitives)
     refresh(document)
-    taken = capture(*choose(document, target, primitives), Settings())
+    taken = take(document, target, primitives, Settings())
     assert [b.pixels.shape for b in taken.problem.bitmaps] == [(30, 40, 4), (150, 200, 4)]
     assert len(taken.notes) == 1 and "'large' (200 x 150 px) is larger than the canvas" in taken.notes[0]
 
@@ -326,7 +326,7 @@ def test_float_values_outside_0_to_1_are_cut_off_and_told_of(depth):
     target = paint_layer(document, "photo", raw, 5, 5)
     primitives = leaves(document, (0.5, 2.0, 0.5, 1), depth=depth)
     refresh(document)
-    taken = capture(*choose(document, target, primitives), NO_MARGIN)
+    taken = take(document, target, primitives, NO_MARGIN)
     np.testing.assert_array_equal(taken.problem.target[3, 4], (1, 0, 0.5, 1))
     np.testing.assert_array_equal(taken.problem.bitmaps[0].pixels[0, 0], (0.5, 1, 0.5, 1))
     assert len(taken.notes) == 2 and all("cut off" in note for note in taken.notes)
@@ -355,13 +355,13 @@ def test_a_canvas_of_20000_px_takes_little_memory_or_a_sentence():
     primitives = leaves(document, (0, 0, 255, 255))
     refresh(document)
     before, began = memory(), time.monotonic()
-    taken = capture(*choose(document, spot, primitives), NO_MARGIN)
+    taken = take(document, spot, primitives, NO_MARGIN)
     small = time.monotonic() - began
     assert (taken.place.x, taken.place.y) == (15000, 12000)
     assert taken.problem.target.shape == (200, 300, 4)
     began = time.monotonic()
     try:
-        capture(*choose(document, wide, primitives), Settings())
+        take(document, wide, primitives, Settings())
         raise AssertionError("no sentence")
     except DiffBmpError as problem:
         assert "20000 x 20000 pixels" in str(problem)
@@ -380,7 +380,7 @@ def test_capture_is_quick(side):
     times = []
     for _ in range(3):
         began = time.monotonic()
-        capture(*choose(document, target, primitives), Settings())
+        take(document, target, primitives, Settings())
         times.append(round(1000 * (time.monotonic() - began)))
     assert min(times) < 5000
     yield Until(lambda: True)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from krita_harness.inside import DTYPES, composite, group_layer, layout, paint_layer, refresh
 
+from krita_diffbmp.canvas.capture import Capture, capture
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.problem import Settings
 
 # The factor from a stored number to [0, 1], and the stored order of our channels; written down here a second time,
 # by hand, because the product's own table is what is tested.
@@ -19,7 +21,7 @@ STORED = {"GRAYA": (0, 1), "CMYKA": (0, 1, 2, 3, 4)}
 def to_floats(raw: np.ndarray, model: str, depth: str) -> np.ndarray:
     """Stored pixels [h, w, C + 1] as they must appear in a Problem."""
     order = STORED.get(model) or ((2, 1, 0, 3) if depth in ("U8", "U16") else (0, 1, 2, 3))
-    values = raw[..., list(order)].astype(np.float64)
+    values: np.ndarray = raw[..., list(order)].astype(np.float64)
     full = np.full(values.shape[-1], COLOUR_FULL[depth])
     if model == "CMYKA" and depth == "F32":
         full[:-1] = 100.0
@@ -66,6 +68,10 @@ def alone(document: Any, node: Any) -> np.ndarray:
 
 def choose(document: Any, target: Any, group: Any) -> tuple[Document, Layer, Layer]:
     return Document(document), Layer(target), Layer(group)
+
+
+def take(document: Any, target: Any, group: Any, settings: Settings) -> Capture:
+    return capture(*choose(document, target, group), settings)
 
 
 def on_canvas(place: Any, pixels: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from krita_diffbmp.problem import LivePiece, PaintedPiece, Placements
 from krita_diffbmp.qt import QBuffer, QByteArray, QImage, QIODevice
 
+Matrix = tuple[float, float, float, float, float, float]  # a b c d e f: x' = a x + c y + e, y' = b x + d y + f
 SIDE = 33  # px of the test bitmap: odd and off-centre, so that no symmetry hides an error
 
 
@@ -35,7 +36,7 @@ def png(pixels: np.ndarray) -> bytes:
     return bytes(data)
 
 
-def matrix(width: int, height: int, x: float, y: float, rotation: float, scale: float) -> tuple[float, ...]:
+def matrix(width: int, height: int, x: float, y: float, rotation: float, scale: float) -> Matrix:
     """a b c d e f that puts the bitmap's centre at (x, y): p' = R(rotation) * scale * (p - centre) + (x, y)."""
     a, b = scale * math.cos(rotation), scale * math.sin(rotation)
     return a, b, -b, a, x - a * width / 2 + b * height / 2, y - b * width / 2 - a * height / 2
@@ -46,7 +47,7 @@ def live(pixels: np.ndarray, x: float, y: float, rotation: float, scale: float, 
     return LivePiece(png(pixels), width, height, matrix(width, height, x, y, rotation, scale), opacity)
 
 
-def resample(pixels: np.ndarray, m: tuple[float, ...], width: int, height: int) -> np.ndarray:
+def resample(pixels: np.ndarray, m: Matrix, width: int, height: int) -> np.ndarray:
     """[height, width, C + 1] straight alpha: the exact affine image under the matrix, by supersampled bilinear
     interpolation of premultiplied texels; slow and plain."""
     a, b, c, d, e, f = m

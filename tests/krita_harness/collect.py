@@ -39,18 +39,27 @@ class KritaFile(pytest.File):
         if missing:
             pytest.skip(f"NOT TESTED IN KRITA: {' and '.join(missing)} not found on this machine")
         wanted = [i.name for i in self.session.items if i.parent is self and i.name != QUITS]
-        self.krita = KritaRun(self.path, wanted, where=where, plugin=bool(self.settings["PLUGIN"]), keep=self.profile())
-
-    def profile(self) -> Path:
-        """One profile for the session, since a fresh one costs Krita ten seconds."""
-        base: Path = self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-        folder = base / "krita-profile"
-        folder.mkdir(exist_ok=True)
-        return folder
+        self.krita = KritaRun(
+            self.path, wanted, where=where, plugin=bool(self.settings["PLUGIN"]), keep=profile(self.config)
+        )
 
     def teardown(self) -> None:
         if self.krita is not None:
             self.krita.close()
+
+
+def profile(config: pytest.Config) -> Path:
+    """One profile for the session, since a fresh one costs Krita ten seconds."""
+    base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    folder = base / "krita-profile"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def krita_profile(request: pytest.FixtureRequest) -> Path:
+    """The session's profile, for tests that start Krita themselves."""
+    return profile(request.config)
 
 
 class KritaItem(pytest.Item):

@@ -85,7 +85,7 @@ def undo_rows() -> int:
     """Rows in the undo history of the document in front."""
     for docker in Krita.instance().dockers():
         if docker.objectName() == "History":
-            return docker.findChild(QtWidgets.QListView).model().rowCount()
+            return int(docker.findChild(QtWidgets.QListView).model().rowCount())
     raise LookupError("no undo history docker")
 
 

@@ -81,7 +81,7 @@ def soften(bitmaps: Bitmaps, sigma: float) -> Bitmaps:
 
 def size_at(size: int, level: int) -> int:
     """Texels of a level along a side of `size` bitmap pixels."""
-    return max(1, math.floor(size * 2.0 ** (-level / 2) + 0.5))
+    return max(1, math.floor(size * math.exp2(-level / 2) + 0.5))
 
 
 def level_count(width: int, height: int) -> int:
@@ -135,13 +135,13 @@ def _sharp_pyramid(planes: Tensor, finest: int, count: int) -> list[Tensor | Non
         # Two levels up the factor is 2: the average over four texels, with nothing smeared between them.
         source = levels[max(level - 2, 0)]
         assert source is not None
-        smaller = _area_resize(source, size_at(height, level), dim=1)
-        levels.append(_area_resize(smaller, size_at(width, level), dim=2))
+        smaller = area_resize(source, size_at(height, level), dim=1)
+        levels.append(area_resize(smaller, size_at(width, level), dim=2))
     levels[:finest] = [None] * finest
     return levels
 
 
-def _area_resize(planes: Tensor, size: int, dim: int) -> Tensor:
+def area_resize(planes: Tensor, size: int, dim: int) -> Tensor:
     """Averages along a dimension over `size` equal cells of it."""
     old = planes.shape[dim]
     if size == old:

@@ -23,10 +23,9 @@ def render(scene: Scene) -> tuple[Tensor, Tensor]:
     Instances that are not finite, or not larger than nothing, draw nothing.
     """
     bitmaps, instances = scene.bitmaps, scene.instances
-    drawable = _drawable(instances)
-    level = _levels(bitmaps, instances, drawable)
-    boxes = _boxes(bitmaps, instances, level)
-    drawable &= level[:, 3] < level[:, 5]
+    level = mip_levels(bitmaps, instances)
+    boxes = bounding_boxes(bitmaps, instances, level)
+    drawable = _drawable(instances) & (level[:, 3] < level[:, 5])
 
     rows = []
     for top in range(0, scene.height, TILE):
@@ -51,7 +50,7 @@ def _tile(scene: Scene, level: Tensor, order: Tensor, box: tuple[int, int, int, 
     pixels = torch.cartesian_prod(y, x).flip(1)  # [h w, 2] px, centres, row by row
     color = like.new_zeros(scene.bitmaps.channels, len(pixels))
     transmittance = like.new_ones(len(pixels))
-    for batch in order.split(BATCH):
+    for batch in torch.split(order, BATCH):
         color, transmittance = checkpoint(
             _over, scene, level, batch, pixels, color, transmittance, use_reentrant=False, preserve_rng_state=False
         )
@@ -63,11 +62,11 @@ def _over(
 ) -> tuple[Tensor, Tensor]:
     """Puts a batch of K instances, front first, behind what has been drawn: Porter-Duff over."""
     instances = scene.instances
-    texel_x, texel_y = _texel_coordinates(scene.bitmaps, instances, level, batch, pixels)
+    texel_x, texel_y = texel_coordinates(scene.bitmaps, instances, level, batch, pixels)
     opacity = min(scene.alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity[batch])  # [K]
 
     def sampled(channels: slice) -> Tensor:
-        return _bilinear(scene.bitmaps.texels[channels], level[batch], texel_x, texel_y)
+        return bilinear(scene.bitmaps.texels[channels], level[batch], texel_x, texel_y)
 
     mask = sampled(slice(-1, None))  # [1, K, Q]
     alpha = opacity[:, None] * mask[0]  # [K, Q]
@@ -79,10 +78,13 @@ def _over(
     return color, through[-1]
 
 
-def _texel_coordinates(
+def texel_coordinates(
     bitmaps: Bitmaps, instances: Instances, level: Tensor, batch: Tensor, pixels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where Q pixels fall in the levels of K instances: x and y [K, Q], texel centres at integers."""
+    """Where Q pixels ([Q, 2] px) fall in the levels of the K instances of a batch: x and y [K, Q].
+
+    The centres of a level's texels are at 0, 1, ... width - 1.
+    """
     size = bitmaps.levels.to(level.device)[instances.bitmap[batch].long(), 0, 1:3].to(pixels)  # [K, 2] bitmap px
     texels = level[batch, 1:3].to(pixels)  # [K, 2]
     angle, scale = instances.rotation[batch][:, None], instances.scale[batch][:, None]
@@ -93,7 +95,7 @@ def _texel_coordinates(
     return u * (texels / size)[:, :1] - 0.5, v * (texels / size)[:, 1:] - 0.5
 
 
-def _bilinear(texels: Tensor, level: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def bilinear(texels: Tensor, level: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Samples planes [c, T] at x, y [K, Q] of K levels [K, LEVEL_FIELDS]: [c, K, Q], zero outside."""
     offset, width, height = level[:, :3].unsqueeze(2).unbind(1)  # [K, 1]
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
@@ -114,14 +116,14 @@ def _drawable(instances: Instances) -> Tensor:
     return finite & (instances.scale > 0)
 
 
-def _levels(bitmaps: Bitmaps, instances: Instances, drawable: Tensor) -> Tensor:
-    """The mip level of each instance: [N, LEVEL_FIELDS] int64."""
-    scale = torch.where(drawable, instances.scale.detach(), 1)
-    index = nearest_levels(bitmaps, instances.bitmap, scale)
+def mip_levels(bitmaps: Bitmaps, instances: Instances) -> Tensor:
+    """The rows of the level table that N instances draw: [N, LEVEL_FIELDS] int64."""
+    scale = instances.scale.detach()
+    index = nearest_levels(bitmaps, instances.bitmap, torch.where(scale.isfinite() & (scale > 0), scale, 1))
     return bitmaps.levels.to(index.device)[instances.bitmap.long(), index].long()
 
 
-def _boxes(bitmaps: Bitmaps, instances: Instances, level: Tensor) -> Tensor:
+def bounding_boxes(bitmaps: Bitmaps, instances: Instances, level: Tensor) -> Tensor:
     """Canvas boxes [N, 4] (x0, y0, x1, y1) that hold whatever the instances draw."""
     position, angle, scale = (
         values.detach().double() for values in (instances.position, instances.rotation, instances.scale)

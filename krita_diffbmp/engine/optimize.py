@@ -1,0 +1,219 @@
+"""The optimisation: an iterator of Progress, with the best state at hand at any time.
+
+Everything that the result depends on comes from the problem and its seed. The clock decides only when a preview
+is made and how much time is said to be left.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from krita_diffbmp.engine import losses, pyramid, schedule
+from krita_diffbmp.engine.checks import check_problem
+from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
+from krita_diffbmp.engine.render import Rendering, implementation, render
+from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
+from krita_diffbmp.engine.target import preview_image, working_target
+from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
+
+# Learning rates at the start of a run, in the natural unit of each parameter and step.
+POSITION_RATE = 1 / 512  # of the target's long side
+ROTATION_RATE = 0.1  # rad
+SIZE_RATE = 0.03  # relative
+OPACITY_RATE = 0.15  # logit
+COLOR_RATE = 0.1  # logit
+BETAS = (0.9, 0.99)
+
+EVALUATE_EVERY = 10  # steps
+PREVIEW_EVERY = 0.2  # s
+PACE_WINDOW = 20  # steps that the time left is estimated from
+
+
+class Optimization:
+    """One run over a problem. Iterate it for Progress, one per step; `result()` is the best state so far.
+
+    An iteration that was left continues where it stopped when the object is iterated again.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        """Raises DiffBmpError for a problem that cannot be optimised; its text says what to change."""
+        check_problem(problem)
+        settings = problem.settings
+        self._problem = problem
+        self._notes = _choose_device(settings.device)
+        self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
+
+        target = working_target(problem.target, settings.working_size)
+        self._target_color, self._target_transmittance = target[:-1].contiguous(), 1 - target[-1]
+        self._channels, self._height, self._width = self._target_color.shape
+        self._white = torch.full((self._channels, 1, 1), losses.white(self._channels))
+        self._noise = torch.empty_like(self._target_color)
+
+        self._parameters = initialize(target, len(problem.bitmaps), settings, self._generator)
+        low, high = size_range(settings, self._height, self._width)
+        self._size_bounds = math.log(low), math.log(high)
+        sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
+        self._sides = torch.tensor(sides, dtype=torch.float32)  # [P] bitmap px
+        self._sharp = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
+        self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
+        self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
+
+        self._step = 0
+        self._best: Parameters | None = None
+        self._best_psnr, self._best_step = -math.inf, 0
+        self._psnr = math.nan
+
+    def __iter__(self) -> Iterator[Progress]:
+        total = self._problem.settings.steps
+        pace = Pace()
+        previewed = -math.inf
+        if self._best is None:
+            self._evaluate()
+        while self._step < total:
+            begin = time.perf_counter()
+            loss, rendering = self._advance()
+            last = self._step == total
+            if last or self._step % EVALUATE_EVERY == 0:
+                sharp = self._evaluate()
+                if last:
+                    rendering = sharp
+            preview = None
+            if last or time.perf_counter() - previewed > PREVIEW_EVERY:
+                preview = preview_image(rendering.color, rendering.transmittance)
+                previewed = time.perf_counter()
+            pace.add(time.perf_counter() - begin)
+            yield Progress(self._step, total, loss, self._psnr, pace.seconds(total - self._step), preview)
+
+    def result(self) -> Result:
+        """The best state so far, in pixels of Problem.target; before the first evaluation, the state at hand."""
+        best = self._parameters if self._best is None else self._best
+        return Result(self._placements(best), self._best_psnr, self._best_step, self._notes)
+
+    def _advance(self) -> tuple[float, Rendering]:
+        """One step of Adam: its loss, and the rendering that it was taken from."""
+        settings = self._problem.settings
+        done = self._step / settings.steps
+        for group, start in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = start * schedule.rate(done)
+        rendering = render(self._scene(self._bitmaps(schedule.blur(done))))
+        loss = self._loss(rendering)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._hold_bounds()
+        self._step += 1
+        return loss.item(), rendering
+
+    def _loss(self, rendering: Rendering) -> Tensor:
+        images = rendering.color, rendering.transmittance, self._target_color, self._target_transmittance
+        match self._problem.settings.background:
+            case "noise":
+                torch.rand(self._noise.shape, out=self._noise, generator=self._generator)
+                return losses.squared_error(*images, self._noise)
+            case "white":
+                return losses.squared_error(*images, self._white)
+            case "transparent":
+                return losses.squared_error_with_alpha(*images)
+
+    @torch.no_grad()
+    def _evaluate(self) -> Rendering:
+        """Draws the present state with sharp bitmaps and keeps it if it is the best so far."""
+        rendering = render(self._scene(self._sharp))
+        images = rendering.color, rendering.transmittance, self._target_color, self._target_transmittance
+        self._psnr = losses.psnr(losses.squared_error(*images, self._white).item())
+        if self._psnr > self._best_psnr:
+            self._best_psnr, self._best_step = self._psnr, self._step
+            self._best = self._parameters.copy()
+        return rendering
+
+    @torch.no_grad()
+    def _hold_bounds(self) -> None:
+        """Sizes stay within what the artist chose, and centres so near that the instance can still be seen."""
+        parameters = self._parameters
+        parameters.log_size.clamp_(*self._size_bounds)
+        reach = torch.exp(parameters.log_size) / 2
+        parameters.position[:, 0].clamp_(-reach, self._width + reach)
+        parameters.position[:, 1].clamp_(-reach, self._height + reach)
+
+    def _scene(self, bitmaps: Bitmaps) -> Scene:
+        settings = self._problem.settings
+        instances = self._parameters.instances(self._sides)
+        return Scene(bitmaps, instances, self._height, self._width, settings.alpha_max, settings.mu_blend)
+
+    def _bitmaps(self, sigma: float) -> Bitmaps:
+        if sigma == 0:
+            return self._sharp
+        if self._softened[0] != sigma:
+            self._softened = sigma, pyramid.soften(self._sharp, sigma)
+        return self._softened[1]
+
+    def _placements(self, parameters: Parameters) -> Placements:
+        """Parameters at working size to numbers in pixels of Problem.target."""
+        height, width = self._problem.target.shape[:2]
+        stretch = torch.tensor([width / self._width, height / self._height])
+        with torch.no_grad():
+            instances = parameters.instances(self._sides)
+            opacity = min(self._problem.settings.alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity)
+            return Placements(
+                position=_numpy(instances.position * stretch),
+                rotation=_numpy(instances.rotation),
+                scale=_numpy(instances.scale * stretch.prod().sqrt()),
+                opacity=_numpy(opacity),
+                color=_numpy(instances.color),
+                bitmap=instances.bitmap.numpy().copy(),
+            )
+
+
+class Pace:
+    """How long steps take, from the latest few: the time that the consumer of the iterator spends is not counted."""
+
+    def __init__(self) -> None:
+        self._durations: deque[float] = deque(maxlen=PACE_WINDOW)
+
+    def add(self, seconds: float) -> None:
+        self._durations.append(seconds)
+
+    def seconds(self, steps: int) -> float:
+        """For the steps that are left."""
+        return steps * sum(self._durations) / len(self._durations)
+
+
+def _choose_device(device: Device) -> tuple[str, ...]:
+    """Makes sure that there is such a device; what the artist should know about where the run takes place.
+
+    Raises DiffBmpError for CUDA that cannot be used.
+    """
+    if device == "cuda":
+        cuda = implementation("cuda")
+        reason = cuda.reason if torch.cuda.is_available() else "this PyTorch finds no CUDA device"
+        if reason:
+            raise DiffBmpError(f"CUDA cannot be used: {reason}. Choose the device auto or CPU.")
+        raise DiffBmpError("CUDA cannot be used: this version optimises on the CPU. Choose the device auto or CPU.")
+    chosen = implementation("cpu")
+    if chosen.name == "extension":
+        return ()
+    return (f"This run used the slow renderer in plain PyTorch, because {chosen.reason}.",)
+
+
+def _adam(parameters: Parameters, side: int) -> tuple[torch.optim.Adam, tuple[float, ...]]:
+    """Adam over the parameters, and the rate of each of its groups at the start of the run."""
+    rates = {
+        "position": POSITION_RATE * side,
+        "rotation": ROTATION_RATE,
+        "log_size": SIZE_RATE,
+        "opacity": OPACITY_RATE,
+        "color": COLOR_RATE,
+    }
+    groups = [{"params": [getattr(parameters, name).requires_grad_()], "lr": rate} for name, rate in rates.items()]
+    return torch.optim.Adam(groups, betas=BETAS, fused=True), tuple(rates.values())
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy().copy()

@@ -1,0 +1,178 @@
+"""A result as pieces of a picture: what becomes the native layer of each instance.
+
+Both forms are cut from the very texels that the engine draws, at the mip level that suits the scale in the
+document, so that Krita composites what was optimised.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from krita_diffbmp.engine import pyramid
+from krita_diffbmp.engine.reference import bounding_boxes, mip_levels
+from krita_diffbmp.engine.scene import Bitmaps, Instances
+from krita_diffbmp.problem import DiffBmpError, FloatArray, LivePiece, PaintedPiece, Placements, Problem
+
+PNG_COMPRESSION = 1  # zlib's fastest: Krita reads the file once and compresses it anew
+# Krita snaps an image of scale 1 and angle 0 to whole pixels, up to half a pixel off; this much larger it does not.
+UNSNAPPED = 1.00001
+SMALLEST = np.finfo(np.float32).tiny
+
+Matrix = tuple[float, float, float, float, float, float]  # x' = a x + c y + e, y' = b x + d y + f
+
+
+def live_pieces(problem: Problem, placements: Placements) -> Iterator[LivePiece]:
+    """Every instance as an image under a matrix, backmost first.
+
+    Raises DiffBmpError unless the colours are RGB.
+    """
+    if placements.color.shape[1] != 3:
+        raise DiffBmpError("Live layers exist for RGB documents only. Choose painted layers, or convert the document.")
+    mu_blend = problem.settings.mu_blend
+    bitmaps, instances = _scene(problem, placements)
+    for index, level in enumerate(mip_levels(bitmaps, instances)):
+        framed = _framed(bitmaps, level, mu_blend)
+        yield LivePiece(
+            png=_png(_straight(framed, placements.color[index], mu_blend)),
+            width=float(framed.shape[1]),
+            height=float(framed.shape[0]),
+            matrix=_unsnapped(_matrix(problem, placements, index, level)),
+            opacity=float(placements.opacity[index]),
+        )
+
+
+def painted_pieces(problem: Problem, placements: Placements) -> Iterator[PaintedPiece]:
+    """Every instance as the pixels that the engine draws of it at opacity 1, backmost first.
+
+    An instance wholly outside the picture has its pixels all the same; one too small to meet the centre of a pixel
+    has a single transparent one.
+    """
+    mu_blend = problem.settings.mu_blend
+    bitmaps, instances = _scene(problem, placements)
+    levels = mip_levels(bitmaps, instances)
+    boxes = bounding_boxes(bitmaps, instances, levels)
+    low = (boxes[:, :2] - 0.5).ceil().long()  # the first and the last pixel whose centre is within
+    high = torch.maximum((boxes[:, 2:] - 0.5).floor().long(), low)
+    for index, level in enumerate(levels):
+        framed = _framed(bitmaps, level, mu_blend)
+        left, top = low[index].tolist()
+        right, bottom = high[index].tolist()
+        x = np.arange(left, right + 1, dtype=np.float32) + np.float32(0.5)
+        y = np.arange(top, bottom + 1, dtype=np.float32)[:, None] + np.float32(0.5)
+        a, b, c, d, e, f = _inverse(_matrix(problem, placements, index, level))
+        drawn = _bilinear(framed, a * x + c * y + np.float32(e - 0.5), b * x + d * y + np.float32(f - 0.5))
+        yield PaintedPiece(
+            x=left,
+            y=top,
+            pixels=_straight(drawn, placements.color[index], mu_blend),
+            opacity=float(placements.opacity[index]),
+        )
+
+
+def _scene(problem: Problem, placements: Placements) -> tuple[Bitmaps, Instances]:
+    """Bitmaps and instances at the resolution of the document."""
+    largest = np.full(len(problem.bitmaps), np.finfo(np.float32).tiny, np.float32)
+    np.maximum.at(largest, placements.bitmap, placements.scale)
+    bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=largest.tolist())
+    instances = Instances(
+        position=torch.from_numpy(placements.position),
+        rotation=torch.from_numpy(placements.rotation),
+        scale=torch.from_numpy(placements.scale),
+        opacity=torch.from_numpy(placements.opacity),
+        color=torch.from_numpy(placements.color),
+        bitmap=torch.from_numpy(placements.bitmap),
+    )
+    return bitmaps, instances
+
+
+def _framed(bitmaps: Bitmaps, level: Tensor, mu_blend: float) -> FloatArray:
+    """A level with its border of one transparent texel: premultiplied [rows, columns, C + 1].
+
+    Alpha alone, [rows, columns, 1], where mu_blend leaves nothing of the bitmap's own colours.
+    """
+    offset, width, height = level[:3].tolist()
+    planes = bitmaps.texels[-1:] if mu_blend == 0 else bitmaps.texels
+    block = planes[:, offset : offset + (width + 2) * (height + 2)]
+    texels: FloatArray = block.view(-1, height + 2, width + 2).permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(texels)
+
+
+def _matrix(problem: Problem, placements: Placements, index: int, level: Tensor) -> Matrix:
+    """From texels of a level, (0, 0) being the corner of its border, to pixels of the document."""
+    _, width, height = level[:3].tolist()
+    bitmap_height, bitmap_width, _ = problem.bitmaps[placements.bitmap[index]].pixels.shape
+    x, y = placements.position[index].tolist()
+    scale, angle = float(placements.scale[index]), float(placements.rotation[index])
+    scale_x, scale_y = scale * bitmap_width / width, scale * bitmap_height / height
+    a, b = scale_x * math.cos(angle), scale_x * math.sin(angle)
+    c, d = -scale_y * math.sin(angle), scale_y * math.cos(angle)
+    half_width, half_height = width / 2 + 1, height / 2 + 1
+    return a, b, c, d, x - a * half_width - c * half_height, y - b * half_width - d * half_height
+
+
+def _unsnapped(matrix: Matrix) -> Matrix:
+    a, b, c, d, e, f = matrix
+    if max(abs(a - 1), abs(b), abs(c), abs(d - 1)) < UNSNAPPED - 1:
+        a = d = UNSNAPPED
+    return a, b, c, d, e, f
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    a, b, c, d, e, f = matrix
+    area = a * d - b * c
+    return d / area, -b / area, -c / area, a / area, (c * f - d * e) / area, (b * e - a * f) / area
+
+
+def _bilinear(framed: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Samples [rows, columns, c] at x, y [h, w], texel centres at integers: [h, w, c], zero outside.
+
+    numpy, because hundreds of small tensors would keep waking torch's threads.
+    """
+    rows, columns, planes = framed.shape
+    outside = (x <= 0) | (x >= columns - 1) | (y <= 0) | (y >= rows - 1)
+    x, y = np.where(outside, np.float32(0), x), np.where(outside, np.float32(0), y)
+    column, row = x.astype(np.int32), y.astype(np.int32)
+    x, y = (x - column)[..., None], (y - row)[..., None]
+    first = row * columns + column
+    flat = framed.reshape(-1, planes)
+
+    def between(start: int) -> FloatArray:
+        left = flat.take(first + start, axis=0)
+        right = flat.take(first + (start + 1), axis=0)
+        right -= left
+        right *= x
+        right += left
+        return right
+
+    upper, lower = between(0), between(columns)
+    lower -= upper
+    lower *= y
+    lower += upper
+    lower[outside] = 0
+    return lower
+
+
+def _straight(drawn: FloatArray, tint: FloatArray, mu_blend: float) -> FloatArray:
+    """Premultiplied [h, w, C + 1], or alpha alone [h, w, 1] where mu_blend is 0, to tinted pixels of straight alpha."""
+    alpha = drawn[..., -1:]
+    pixels = np.empty((*alpha.shape[:2], len(tint) + 1), np.float32)
+    pixels[..., -1:] = alpha
+    pixels[..., :-1] = (1 - mu_blend) * tint
+    if mu_blend > 0:
+        pixels[..., :-1] += drawn[..., :-1] * (mu_blend / np.maximum(alpha, SMALLEST))
+    return pixels
+
+
+def _png(pixels: FloatArray) -> bytes:
+    """Straight [h, w, 4] as an 8-bit RGBA file."""
+    file = io.BytesIO()
+    image = Image.fromarray((pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    image.save(file, "png", compress_level=PNG_COMPRESSION)
+    return file.getvalue()

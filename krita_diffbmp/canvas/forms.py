@@ -19,7 +19,7 @@ SVG = (
     '<image transform="matrix({matrix})" width="{width!r}" height="{height!r}"'
     ' xlink:href="data:image/png;base64,{png}"/></svg>'
 )
-UNIT = 1e-5  # Krita rounds a pure translation to whole pixels, and not one that scales by so little
+UNIT = 1e-5  # Krita rounds an image that is neither turned nor scaled to whole pixels, and not one scaled by so little
 PATIENCE = 1.0  # s without a newly drawn layer after which those that may stay empty are looked at
 GIVING_UP = 20.0  # s without a newly drawn layer after which drawing has failed
 FAINT = 8  # alpha levels below which a picture may vanish in drawing
@@ -43,11 +43,18 @@ def live_layer(document: Any, name: str, piece: LivePiece, place: Place) -> Any:
 
 
 def matrix_on_canvas(piece: LivePiece, place: Place) -> tuple[float, ...]:
-    """The piece's matrix with the region's offset."""
+    """The piece's matrix with the region's offset, and with what keeps Krita from rounding it."""
     a, b, c, d, e, f = piece.matrix
-    if abs(a - 1) < UNIT and abs(d - 1) < UNIT and abs(b) < UNIT and abs(c) < UNIT:
-        a = d = 1 + UNIT
+    width, height = png_size(piece.png)
+    shears = max(abs(b), abs(c)) > UNIT
+    if not shears and abs(a * piece.width / width - 1) < UNIT and abs(d * piece.height / height - 1) < UNIT:
+        a, d = a * (1 + UNIT), d * (1 + UNIT)
     return a, b, c, d, e + place.x, f + place.y
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """Width and height in px, from the header that every PNG begins with."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
 def painted_layer(document: Any, name: str, piece: PaintedPiece, place: Place) -> Any:

@@ -25,7 +25,8 @@ def to_floats(raw: np.ndarray, model: str, depth: str) -> np.ndarray:
     full = np.full(values.shape[-1], COLOUR_FULL[depth])
     if model == "CMYKA" and depth == "F32":
         full[:-1] = 100.0
-    return values / full
+    values /= full
+    return values
 
 
 def random_raw(rng: np.random.Generator, height: int, width: int, model: str, depth: str) -> np.ndarray:

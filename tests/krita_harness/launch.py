@@ -39,7 +39,7 @@ def missing_programs(where: str) -> list[str]:
 class Profile:
     """A home folder in which Krita has our plugins enabled and asks nothing. Kept, it makes later starts quick."""
 
-    def __init__(self, folder: Path, plugin: bool) -> None:
+    def __init__(self, folder: Path, plugin: bool, keep_settings: bool = False) -> None:
         self.folder = folder
         plugins = folder / ".local/share/krita/pykrita"
         plugins.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,10 @@ class Profile:
             old.unlink()
         for link in links:
             (plugins / link.name).symlink_to(link)
-        (folder / ".config/kritarc").write_text(
+        settings = folder / ".config/kritarc"
+        if keep_settings and settings.exists():
+            return
+        settings.write_text(
             "ShowWelcomePage=false\nFirstRun=false\nHideSplashScreen=true\nLoadLastSession=0\nSessionOnStartup=0\n"
             f"[python]\nenable_diffbmp_driver=true\nenable_krita_diffbmp={str(plugin).lower()}\n"
         )
@@ -111,6 +114,7 @@ class KritaRun:
     keep: a folder to keep as profile; by default one that is removed in the end.
     display: show the window on this X display instead of an Xvfb of its own.
     stay: do not close documents and do not quit when all has run.
+    keep_settings: leave Krita's settings as the last start in this profile has left them.
     """
 
     def __init__(
@@ -123,12 +127,13 @@ class KritaRun:
         keep: Path | None = None,
         display: str | None = None,
         stay: bool = False,
+        keep_settings: bool = False,
     ) -> None:
         missing = missing_programs("kritarunner" if display else where)
         if missing:
             raise FileNotFoundError(f"{' and '.join(missing)} not found")
         self.temporary = None if keep else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        profile = Profile(keep or Path(self.temporary.name), plugin)  # type: ignore[union-attr]
+        profile = Profile(keep or Path(self.temporary.name), plugin, keep_settings)  # type: ignore[union-attr]
         self.log = profile.folder / "krita.log"
         self.log.write_text("")
         self.results = profile.folder / "results.jsonl"
@@ -193,13 +198,15 @@ class KritaRun:
                 found = self.outcomes[name]
                 return replace(found, error=f"{found.error}\n{self.log_tail()}") if found.error else found
             if self.failure is None and ended is not None:
-                self.failure = f"Krita {how_it_ended(ended)} during {self.running or 'its start or between checks'}"
+                during = self.running or "its start or between checks"
+                self.failure = f"Krita {how_it_ended(ended)} during {during}"
             patience = SILENCE if self.seen else START
             if self.failure is None and time.monotonic() - self.last_word > patience:
                 self.failure = f"Krita said nothing for {patience:.0f} s during {self.running or 'its start'}"
                 self.kill()
             if self.failure is not None:
-                return Outcome(f"{self.failure}\n{self.log_tail()}", 0.0)
+                tail = self.log_tail() if self.running in (None, name) else "Its log stands at that check."
+                return Outcome(f"{self.failure}\n{tail}", 0.0)
             time.sleep(0.02)
 
     def wait_for_end(self, seconds: float = 30.0) -> str | None:

@@ -138,9 +138,12 @@ class Runner:
         problems = ([problem] if problem else []) + self.strays
         error = "".join("".join(traceback.format_exception(each)) for each in problems) or None
         self.write(event="end", name=self.name, error=error, seconds=seconds, report=report)
-        if not os.environ.get("DIFFBMP_DRIVE_STAY"):
-            close_documents()
-        QTimer.singleShot(50, self.next)
+        if os.environ.get("DIFFBMP_DRIVE_STAY"):
+            QTimer.singleShot(0, self.next)
+        else:
+            # Krita crashes over a document that is closed before its latest changes have come through.
+            QTimer.singleShot(200, close_documents)
+            QTimer.singleShot(250, self.next)
 
 
 def plain(value: Any) -> Any:

@@ -269,11 +269,10 @@ class Job(QObject):
 
 def success(finished: Finished, captured: Capture) -> Notice:
     text = i18n(
-        "Done: {count} layers above “{target}”, {psnr:.1f} dB, best of step {step}.",
+        "Done: {count} layers above “{target}”, {psnr:.1f} dB.",
         count=len(finished.pieces),
         target=captured.place.target.name,
         psnr=finished.result.psnr,
-        step=finished.result.step,
     )
     notes = (*captured.notes, *finished.result.notes)
     return Notice("\n".join((text, *notes)), "warning" if notes else "information")

@@ -11,7 +11,6 @@ from krita_diffbmp.qt import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QImage,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -25,7 +24,7 @@ from krita_diffbmp.qt import (
 )
 from krita_diffbmp.text import duration, i18n
 from krita_diffbmp.ui.picks import rules
-from krita_diffbmp.ui.preview import Picture, Thumbnails, image_of
+from krita_diffbmp.ui.preview import Picture, Thumbnails, image_of, thumbnail
 from krita_diffbmp.ui.session import Session
 from krita_diffbmp.ui.settings import SettingsForm
 
@@ -84,15 +83,10 @@ class Panel(QWidget):
         session.noticed.connect(self.show_notice)
         session.job.changed.connect(self.show_phase)
         session.job.progressed.connect(self.show_progress)
-        session.panels.append(self)
+        session.show_in(self)
         self.show_choices()
         self.show_picked()
         self.show_phase()
-
-    def detach(self) -> None:
-        """The window closes."""
-        if self in self.session.panels:
-            self.session.panels.remove(self)
 
     def enterEvent(self, event: Any) -> None:
         # Painting on a layer is announced nowhere, so thumbnails are looked at again when they may be looked at.
@@ -301,15 +295,6 @@ class RunBar(QWidget):
         self.bar.setMaximum(maximum)
         self.bar.setValue(value)
         self.status.setText(text)
-
-
-def thumbnail(layer: Layer, side: int) -> Any:
-    """What the layer shows, at its own aspect, in at most side x side px; a null image when it is empty."""
-    size = layer.bounds.size()
-    if size.isEmpty():
-        return QImage()
-    size = size.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio)
-    return layer.thumbnail(max(1, size.width()), max(1, size.height()))
 
 
 def two_lines(head: str, body: str) -> str:

@@ -18,8 +18,8 @@ def rules() -> str:
     return i18n(
         "<p>Click the group that holds your bitmaps, then the layer to rebuild, in either order: what you clicked "
         "before stays picked. Or select both with Ctrl+click.</p>"
-        "<p>To rebuild a group, click it and then Ctrl+click the group of bitmaps. A click on a layer inside the picked "
-        "group, or on a result, changes nothing, so that you can go on editing them.</p>"
+        "<p>To rebuild a group, click it and then Ctrl+click the group of bitmaps. A click on a layer inside the "
+        "picked group, or on a result, changes nothing, so that you can go on editing them.</p>"
     )
 
 

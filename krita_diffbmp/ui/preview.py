@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from krita_diffbmp.qt import QColor, QFontMetrics, QImage, QPainter, QPixmap, QRect, QSize, QSizePolicy, Qt, QWidget
 
-CHECKER = 8  # px, one square of the checkerboard behind transparency
+if TYPE_CHECKING:
+    from krita_diffbmp.canvas.layers import Layer
+
+TILE = 64  # px, Krita's
+CHECKER = 6  # px, one square of the checkerboard behind transparency
 
 
 def _checkerboard() -> Any:
@@ -38,6 +44,30 @@ def image_of(pixels: Any) -> Any:
     height, width = pixels.shape[:2]
     data = pixels.tobytes()
     return QImage(data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
+
+
+def thumbnail(layer: Layer, side: int) -> Any:
+    """What the layer shows, cut out and at its own aspect, as a QImage of at most side x side px; null if empty.
+
+    Krita makes its thumbnails of whole 64 px tiles, squeezed into the size that is asked for.
+    """
+    bounds = layer.bounds.size()
+    if bounds.isEmpty():
+        return QImage()
+    longest = max(bounds.width(), bounds.height())
+    asked = min(512, side * (longest + 2 * TILE) // longest)
+    image = layer.thumbnail(asked, asked).convertToFormat(QImage.Format.Format_ARGB32)
+    bits = image.constBits()
+    bits.setsize(image.sizeInBytes())
+    shown = np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)[..., 3] > 0
+    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+    if not len(rows):
+        return QImage()
+    box = QRect(columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    size = bounds.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio).expandedTo(QSize(1, 1))
+    return image.copy(box).scaled(
+        size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )
 
 
 class Picture(QWidget):

@@ -63,6 +63,11 @@ class Session(QObject):
         self._timer.timeout.connect(self.look)
         self._timer.start(POLL)
 
+    def show_in(self, panel: Any) -> None:
+        """`panel` shows this session until its window closes."""
+        self.panels.append(panel)
+        panel.destroyed.connect(lambda: self.panels.remove(panel))
+
     # --- what is picked
 
     def look(self) -> None:

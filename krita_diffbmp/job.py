@@ -62,6 +62,7 @@ class Worker(threading.Thread):
 
     progress: Progress | None = None  # the latest; those in between are not kept
     preview: Any = None  # the latest, uint8 [h, w, 4]
+    notes: tuple[str, ...] = ()  # what the artist should know, such as that a slower path runs
     finishing = False
     finished: Finished | None = None
     failure: BaseException | None = None
@@ -99,6 +100,7 @@ class Worker(threading.Thread):
         from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
 
         optimization = Optimization(self.problem)
+        self.notes = optimization.result().notes
         for progress in optimization:
             self.progress = progress
             if progress.preview is not None:
@@ -144,6 +146,10 @@ class Job(QObject):
     @property
     def progress(self) -> Progress | None:
         return self._worker.progress if self._worker else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._worker.notes if self._worker else ()
 
     @property
     def preview(self) -> Any:

@@ -125,11 +125,13 @@ class Panel(QWidget):
         self.show_progress()
 
     def show_notice(self) -> None:
-        notice = self.session.notice
-        if self.session.job.busy or notice is None:
-            self.notice.tell("")
-        else:
+        job, notice = self.session.job, self.session.notice
+        if job.busy:
+            self.notice.tell("\n".join(job.notes), "warning")
+        elif notice is not None:
             self.notice.tell(notice.text, notice.kind, notice.details)
+        else:
+            self.notice.tell("")
 
     def show_progress(self) -> None:
         job = self.session.job

@@ -78,6 +78,7 @@ class Picture(QWidget):
         super().__init__(parent)
         self._image = QImage()
         self._checker = _checkerboard()
+        self._framed = side is not None  # an empty thumbnail shows its place
         if side is None:
             self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
             self.setMinimumSize(64, 64)
@@ -97,8 +98,9 @@ class Picture(QWidget):
     def paintEvent(self, event: Any) -> None:
         painter = QPainter(self)
         if self._image.isNull():
-            painter.setPen(self.palette().mid().color())
-            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+            if self._framed:
+                painter.setPen(self.palette().mid().color())
+                painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
             return
         ratio = self.devicePixelRatioF()
         frame = fitted(self._image.size(), self.rect())

@@ -41,7 +41,7 @@ def test_the_docker_says_what_to_do_before_anything_is_open():
     session().look()
     assert "document" in panel().picks.problem.text()
     assert not panel().run.optimize.isEnabled()
-    save_picture("empty")
+    yield from save_picture("empty")
 
 
 @limit(90)
@@ -51,16 +51,16 @@ def test_main_job_by_actions():
     set_form(instances=30, steps=60)
     yield from easel.choose()
     assert panel().run.optimize.isEnabled()
-    save_picture("ready")
+    yield from save_picture("ready")
     before, rows, picture = easel.state(), undo_rows(), composite(easel.document)
     trigger("diffbmp_optimize")
     assert phase() is Phase.STARTING, notice()
     yield at_step(30)
     yield Until(lambda: not panel().preview.image().isNull(), 5, "a preview")
     assert panel().run.bar.value() > 0 and "dB" in panel().run.status.text()
-    save_picture("running")
+    yield from save_picture("running")
     yield over()
-    save_picture("done")
+    yield from save_picture("done")
     [group] = easel.results()
     assert [n.name() for n in easel.document.topLevelNodes()] == ["dabs", "photo", group.name()]
     assert len(group.childNodes()) == 30 and {n.type() for n in group.childNodes()} == {"vectorlayer"}
@@ -97,7 +97,7 @@ def test_a_16_bit_document_gets_painted_layers_and_the_docker_says_why():
     assert panel().form.form_note.isVisible() and "8-bit" in panel().form.form_note.text()
     assert panel().form.form.currentData() == "painted" and not panel().form.form.isEnabled()
     assert session().choices.form == "live", "the artist's choice is kept for the next document"
-    save_picture("sixteen_bit")
+    yield from save_picture("sixteen_bit")
     trigger("diffbmp_optimize")
     yield over()
     [group] = easel.results()
@@ -118,7 +118,7 @@ def test_pause_and_resume():
     yield 0.5
     assert session().job.progress.step == halted, "steps were done while paused"
     assert "Resume" in panel().run.pause.text() and "paused" in panel().run.status.text()
-    save_picture("paused")
+    yield from save_picture("paused")
     trigger("diffbmp_pause")
     assert phase() is Phase.RUNNING
     yield at_step(halted + 2)
@@ -165,7 +165,7 @@ def test_cancel_leaves_the_document_as_it_was():
     yield 0.5
     assert easel.state() == before and undo_rows() == rows and not easel.document.modified()
     assert "as it was" in notice()
-    save_picture("cancelled")
+    yield from save_picture("cancelled")
 
 
 def test_cancel_while_layers_are_made_leaves_the_document_as_it_was():

@@ -169,7 +169,7 @@ def test_the_docker_asks_for_what_is_missing():
     yield Until(lambda: picked_names()[0] == "photo", 3, "the target")
     if picked_names()[1] == "":
         assert "group" in panel().picks.problem.text()
-        save_picture("group_missing")
+        yield from save_picture("group_missing")
     easel.document.setActiveNode(easel.group)
     yield picks("photo", "dabs")
     assert not panel().picks.problem.isVisible()

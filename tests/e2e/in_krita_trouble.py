@@ -130,7 +130,7 @@ def test_impossible_numbers_of_instances(count):
     assert f"{count:,}" in notice() or str(count) in notice()
     assert panel().notice.isVisible() and panel().notice.text.text() == notice()
     assert easel.state() == before and LAYER_LIMIT < 100000
-    save_picture(f"instances_{count}")
+    yield from save_picture(f"instances_{count}")
 
 
 def refused(easel: Easel, wanted: str):
@@ -241,4 +241,29 @@ def test_no_torch():
             del sys.modules["torch"]
         else:
             sys.modules["torch"] = loaded
-    save_picture("no_torch")
+    yield from save_picture("no_torch")
+
+
+def test_without_a_fitting_extension_the_slow_renderer_runs_and_says_so():
+    import torch
+
+    from krita_diffbmp.engine import extension
+
+    easel = Easel()
+    yield from show_docker()
+    set_form(steps=4)
+    yield from easel.choose()
+    actual = torch.__version__
+    torch.__version__ = "9.9.9"  # for which no extension is built
+    extension.status.cache_clear()
+    try:
+        trigger("diffbmp_optimize")
+        yield at_step(1)
+        yield Until(lambda: "slow renderer" in panel().notice.text.text(), 5, "a word during the run")
+        yield from save_picture("slow")
+        yield over()
+    finally:
+        torch.__version__ = actual
+        extension.status.cache_clear()
+    assert len(easel.results()) == 1
+    assert "slow renderer" in notice() and "this is torch 9.9.9" in notice(), notice()

@@ -46,8 +46,9 @@ def show_docker() -> Any:
     yield 0.2
 
 
-def save_picture(name: str) -> None:
-    """The docker as it looks now, for a person to look at."""
+def save_picture(name: str) -> Any:
+    """The docker as it looks once laid out, for a person to look at; a generator."""
+    yield 0.25
     OUT.mkdir(parents=True, exist_ok=True)
     assert docker().grab().save(str(OUT / f"{name}.png"))
 

@@ -108,13 +108,19 @@ class WriteBack(QObject):
                     yield True
                     self.check_open()
             scratch.waitForDone()
+            copy = group.clone()
+            yield False
             target, picked = self.check_place(), document.active_layer
-            result = self.attach(group, target)
+            result = self.attach(copy, target)
             yield True
-            # Krita picks the new group, a little later; the artist's pick is put back.
-            if picked is not None and document.is_open:
-                document.handle.setActiveNode(picked.node)
-            return result
+            if document.is_open:
+                add_record(document, self.record(result))
+                # Krita picks the new group, a little after it was added; the artist's pick is put back.
+                still_there = document.layer(picked.id) if picked is not None else None
+                if still_there is not None:
+                    document.handle.setActiveNode(still_there.node)
+            yield True
+            return result.id
         finally:
             close_scratch(scratch)
 
@@ -161,16 +167,12 @@ class WriteBack(QObject):
             )
         return target
 
-    def attach(self, group: Any, target: Layer) -> str:
-        """Adds a clone of the finished group above the target: the one change to the artist's document."""
-        document = self.place.document
-        copy = group.clone()
-        target.node.parentNode().addChildNode(copy, target.node)
+    def attach(self, group: Any, target: Layer) -> Layer:
+        """Adds the finished group above the target: the one change to the artist's document."""
+        target.node.parentNode().addChildNode(group, target.node)
         self.is_attached = True
-        document.handle.refreshProjection()
-        result = Layer(copy)
-        add_record(document, self.record(result))
-        return result.id
+        self.place.document.handle.refreshProjection()
+        return Layer(group)
 
     def record(self, group: Layer) -> Record:
         layers = [layer for child in group.children() for layer in (child.children() if child.is_group else [child])]

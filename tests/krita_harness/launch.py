@@ -157,7 +157,13 @@ class KritaRun:
             variables["DISPLAY"] = display or (self.display.name if self.display else "")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=variables,
+                cwd=profile.folder / "tmp",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.outcomes: dict[str, Outcome] = {}
         self.running: str | None = None

@@ -74,6 +74,7 @@ class Panel(QWidget):
         whole.addWidget(self.pages, 1)
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        foot.setSpacing(MARGIN)
         foot.addWidget(self.notice)
         foot.addWidget(self.run)
         whole.addLayout(foot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -37,9 +38,10 @@ def parsed(name: str, text: str, default: Any) -> Any:
     if name in CHOICES:
         return text if text in CHOICES[name] else default
     try:
-        return type(default)(text)
+        value = type(default)(text)
     except ValueError:
         return default
+    return value if math.isfinite(value) else default
 
 
 def load(read: Callable[[str, str, str], str]) -> Choices:

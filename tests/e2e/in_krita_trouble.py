@@ -233,7 +233,7 @@ def test_no_torch():
     easel = Easel()
     yield from show_docker()
     loaded = sys.modules.get("torch")
-    sys.modules["torch"] = None  # which is how Python remembers that there is none
+    sys.modules["torch"] = None  # type: ignore[assignment]  # which is how Python remembers that there is none
     try:
         yield from refused(easel, "PyTorch is missing")
     finally:
@@ -254,7 +254,7 @@ def test_without_a_fitting_extension_the_slow_renderer_runs_and_says_so():
     set_form(steps=4)
     yield from easel.choose()
     actual = torch.__version__
-    torch.__version__ = "9.9.9"  # for which no extension is built
+    torch.__version__ = type(actual)("9.9.9")  # for which no extension is built
     extension.status.cache_clear()
     try:
         trigger("diffbmp_optimize")

@@ -4,9 +4,11 @@
     python3 tools/demo.py [--out build/demo]
 
 Leaves in the folder: sample.kra (before), result.kra (after), result.png (the rebuilt picture alone, on white
-paper) and screenshot.png (the Krita window with the docker). Krita runs in a profile of its own, so that the
-artist's is not touched; where there is a display its window stays open on the result, otherwise it runs in an
-Xvfb and is closed. Needs Krita, numpy and Pillow; Xvfb where there is no display.
+paper), running.png and screenshot.png (the Krita window with the docker, half way and in the end).
+
+Krita runs in a profile of its own, so that the artist's is not touched. Where there is a display its window stays
+open on the result; otherwise it runs in an Xvfb and is closed. Needs Krita, numpy and Pillow, and Xvfb where there
+is no display.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,7 +33,10 @@ STAGES = {
     "build": "sample document",
     "show": "opened in Krita",
     "select": "group and photo selected",
-    "optimize": "optimised and written back",
+    "start": "first step of the job",
+    "first_half": "first half of its steps",
+    "second_half": "second half",
+    "write_back": "instances written back as layers",
     "keep": "saved",
 }
 
@@ -56,6 +62,12 @@ def psnr(picture: Path, photo: Path) -> float:
     return float(10.0 * np.log10(255.0**2 / np.mean((a - b) ** 2)))
 
 
+def say(seconds: float, words: str, report: Any = None) -> None:
+    """One line about a stage; its report is a dictionary, a word, or nothing."""
+    details = ", ".join(f"{key} {value}" for key, value in report.items()) if isinstance(report, dict) else report
+    print(f"  {seconds:6.1f} s  {words}{f': {details}' if details else ''}", flush=True)
+
+
 def run(out: Path, display: str | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for old in ("sample.kra", "result.kra", "result.png", "screenshot.png", "running.png"):
@@ -67,19 +79,20 @@ def run(out: Path, display: str | None) -> None:
     print(f"demo: starting Krita {'on display ' + display if display else 'in an Xvfb'}", flush=True)
     begun = time.monotonic()
     file = CHECKOUT / "tools/demo_in_krita.py"
-    with KritaRun(file, [*STAGES, "close"], plugin=True, environment=environment, display=display, stay=True) as krita:
+    stages = [*STAGES] if display else [*STAGES, "close"]
+    with KritaRun(file, stages, plugin=True, environment=environment, display=display, stay=True) as krita:
         for stage, words in STAGES.items():
             outcome = krita.wait_for(stage)
             if outcome.error:
                 raise SystemExit(f"demo: failed at '{words}':\n{outcome.error}")
             if stage == "build":
-                print(f"  {time.monotonic() - begun - outcome.seconds:6.1f} s  Krita started")
-            print(f"  {outcome.seconds:6.1f} s  {words}: {outcome.report}", flush=True)
+                say(time.monotonic() - begun - outcome.seconds, "Krita started")
+            say(outcome.seconds, words, outcome.report)
         db = psnr(out / "result.png", sample / "photo.jpg")
         print(f"demo: PSNR against the photo {db:.2f} dB; {time.monotonic() - begun:.1f} s in all")
         for name in ("result.kra", "result.png", "screenshot.png"):
             print(f"  {out / name}  {(out / name).stat().st_size / 1024:.0f} KB")
-        if display is not None:
+        if display:
             print("demo: Krita stays open on the result; close its window to end", flush=True)
             krita.process.wait()
             return
@@ -92,7 +105,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=CHECKOUT / "build/demo", help="folder for what the demo leaves")
     out: Path = parser.parse_args().out
-    run(out.resolve(), usable_display())
+    try:
+        run(out.resolve(), usable_display())
+    except FileNotFoundError as missing:
+        raise SystemExit(f"demo: {missing}; 'make setup' puts everything in place") from missing
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece
-from krita_diffbmp.qt import QByteArray, QImage, QRectF, QTransform
+from krita_diffbmp.qt import QByteArray, QImage, QPainter, QRectF, QTransform
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -20,9 +20,9 @@ SVG = (
     ' xlink:href="data:image/png;base64,{png}"/></svg>'
 )
 UNIT = 1e-5  # Krita rounds an image that is neither turned nor scaled to whole pixels, and not one scaled by so little
-PATIENCE = 1.0  # s without a newly drawn layer after which those that may stay empty are looked at
+PATIENCE = 0.2  # s without a newly drawn layer after which those that may stay empty are looked at
 GIVING_UP = 20.0  # s without a newly drawn layer after which drawing has failed
-FAINT = 8  # alpha levels below which a picture may vanish in drawing
+FAINT = 4  # alpha levels below which a picture may vanish in drawing
 
 
 def live_layer(document: Any, name: str, piece: LivePiece, place: Place) -> Any:
@@ -74,8 +74,8 @@ def painted_layer(document: Any, name: str, piece: PaintedPiece, place: Place) -
     return node
 
 
-def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Iterator[None]:
-    """Yields until Krita has drawn every live layer that can be seen.
+def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Iterator[bool]:
+    """Yields until Krita has drawn every live layer that can be seen: True to wait for Krita, False in between.
 
     A vector layer that is cloned before it was drawn stays empty. It is drawn once it has bounds, which one that
     shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
@@ -85,26 +85,40 @@ def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: P
     excused = False
     while pending:
         left = [i for i in pending if nodes[i].bounds().isEmpty()]
+        stalled = time.monotonic() - latest
         if len(left) < len(pending):
             pending, latest = left, time.monotonic()
-        elif not excused and time.monotonic() - latest > PATIENCE:
-            pending = [i for i in pending if is_visible(pieces[i], place)]
-            excused = True
-        elif time.monotonic() - latest > GIVING_UP:
+        elif stalled > PATIENCE and not excused:
+            seen = []
+            for i in pending:
+                if is_visible(pieces[i], place):
+                    seen.append(i)
+                yield False
+            pending, excused = seen, True
+        elif stalled > GIVING_UP:
             raise DiffBmpError(
                 f"Krita has not drawn {len(pending)} of {len(nodes)} live layers; nothing was changed. "
                 "Try again, or choose painted layers."
             )
-        yield
+        yield True
 
 
 def is_visible(piece: LivePiece, place: Place) -> bool:
-    """Whether drawing this piece must leave something on the canvas: pixels enough, and not too faint."""
-    box = QTransform(*matrix_on_canvas(piece, place)).mapRect(QRectF(0, 0, piece.width, piece.height))
-    seen = box.intersected(QRectF(0, 0, place.canvas_width, place.canvas_height))
-    if min(seen.width(), seen.height()) < 2:
+    """Whether drawing this piece must leave something on the canvas that is not too faint to count on."""
+    transform = QTransform(*matrix_on_canvas(piece, place))
+    shape = QRectF(0, 0, piece.width, piece.height)
+    canvas = QRectF(0, 0, place.canvas_width, place.canvas_height)
+    seen = transform.mapRect(shape).intersected(canvas).toAlignedRect()
+    if seen.isEmpty():
         return False
-    image = QImage.fromData(piece.png).convertToFormat(QImage.Format.Format_Alpha8)
-    bits = image.constBits()
-    bits.setsize(image.sizeInBytes())
-    return bool(np.frombuffer(bits, np.uint8).max(initial=0) >= FAINT)
+    picture = QImage(seen.size(), QImage.Format.Format_ARGB32_Premultiplied)
+    picture.fill(0)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+    painter.translate(-seen.x(), -seen.y())
+    painter.setTransform(transform, True)
+    painter.drawImage(shape, QImage.fromData(piece.png))
+    painter.end()
+    bits = picture.constBits()
+    bits.setsize(picture.sizeInBytes())
+    return bool((np.frombuffer(bits, np.uint32) >> 24).max() >= FAINT)  # 0xAARRGGBB

@@ -104,8 +104,8 @@ class WriteBack(QObject):
                 self.check_open()
             if self.form == "live":
                 pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
-                for _ in wait_until_drawn(nodes, pieces, place):
-                    yield True
+                for waits in wait_until_drawn(nodes, pieces, place):
+                    yield waits
                     self.check_open()
             scratch.waitForDone()
             copy = group.clone()

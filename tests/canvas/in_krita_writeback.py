@@ -198,10 +198,11 @@ def test_pieces_that_show_nothing_do_not_hold_it_up():
         live(blob(), -500, 50, 0.3, 1),
         live(blob(), 60, 50, 0.3, 0.004),
         live(blob(), 80, 50, 0.3, 1, 0.0),
+        live(blob(), -14, -12, 0, 1),  # its box reaches the canvas, and nothing in it does
     ]
     written = yield from write(place, pieces, [(60, 50, 0, 1, 1)] * len(pieces))
     result = group_of(document, written)
-    assert [node.bounds().isEmpty() for node in result.childNodes()] == [False, True, True, True, False]
+    assert [node.bounds().isEmpty() for node in result.childNodes()] == [False, True, True, True, False, True]
     assert result.childNodes()[4].opacity() == 0
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.demo_layout import palette
+
 SAMPLE = Path(__file__).resolve().parent.parent / "sample"
 FILES = sorted((SAMPLE / "bitmaps").glob("*.png"))
 
@@ -53,3 +55,13 @@ def test_the_script_draws_these_very_bitmaps(drawn: dict[str, Image.Image]) -> N
         # Another processor's Fourier transform may round differently: one step of the colours' quantisation.
         assert np.abs(stored[..., 3] - fresh[..., 3]).max() <= 1, file.stem
         assert np.abs(stored - fresh)[covered].max() <= 4, file.stem
+
+
+def test_the_bitmaps_lie_apart_on_the_photo() -> None:
+    sizes = [Image.open(file).size for file in FILES]
+    width, height = Image.open(SAMPLE / "photo.jpg").size
+    taken = np.zeros((height, width), bool)
+    for (w, h), (x, y) in zip(sizes, palette(sizes, width, height), strict=True):
+        assert x >= 0 and x + w <= width and y >= 0 and y + h <= height
+        assert not taken[y : y + h, x : x + w].any()
+        taken[y : y + h, x : x + w] = True

@@ -7,7 +7,7 @@ Environment: DIFFBMP_DEMO_OUT is the folder for what the demo leaves, DIFFBMP_DE
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from PIL import Image
 
 import krita_diffbmp
 from krita_diffbmp.qt import QApplication
+from tools.demo_layout import palette
 
 OUT = Path(os.environ.get("DIFFBMP_DEMO_OUT", "."))
 SAMPLE = Path(os.environ.get("DIFFBMP_DEMO_SAMPLE", "."))
 PATIENCE = 280.0  # s for each stage of the job: enough for a slow machine
+patient: Callable[[Callable[[], Any]], Callable[[], Any]] = limit(PATIENCE)
 # Dockers that stand beside ours in a fresh profile; without them it shows all of its settings.
 CROWDING = ("PresetDocker", "ColorSelectorNg", "sharedtooldocker")
 before: set[Any] = set()  # the layers at the top of the document before the job
@@ -32,26 +34,6 @@ before: set[Any] = set()  # the layers at the top of the document before the job
 def pixels(image: Image.Image) -> np.ndarray:
     """[h, w, 4] as an 8-bit RGBA layer of Krita has them: blue first, straight alpha."""
     return np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
-
-
-def palette(images: Sequence[Image.Image], width: int, height: int) -> list[tuple[int, int]]:
-    """Where to put the images so that they lie in rows, evenly spread: their left upper corners."""
-    lines: list[list[Image.Image]] = [[]]
-    for image in images:
-        if lines[-1] and sum(i.width for i in [*lines[-1], image]) > 0.9 * width:
-            lines.append([])
-        lines[-1].append(image)
-    tall = [max(i.height for i in line) for line in lines]
-    gap = (height - sum(tall)) // (len(lines) + 1)
-    places, y = [], gap
-    for line, rise in zip(lines, tall, strict=True):
-        room = (width - sum(i.width for i in line)) // (len(line) + 1)
-        x = room
-        for image in line:
-            places.append((x, y + (rise - image.height) // 2))
-            x += image.width + room
-        y += rise + gap
-    return places
 
 
 def build() -> dict[str, Any]:
@@ -65,7 +47,7 @@ def build() -> dict[str, Any]:
     group = group_layer(document, "brushes")
     files = sorted((SAMPLE / "bitmaps").glob("*.png"))
     images = [Image.open(file) for file in files]
-    for file, image, place in zip(files, images, palette(images, *photo.size), strict=True):
+    for file, image, place in zip(files, images, palette([i.size for i in images], *photo.size), strict=True):
         paint_layer(document, file.stem, pixels(image), *place, parent=group)
     group.setCollapsed(True)
     paint_layer(document, "photo", pixels(photo))
@@ -107,7 +89,7 @@ def select() -> Any:
     return {"target": picked.target.name, "primitives": len(picked.primitives)}
 
 
-@limit(PATIENCE)
+@patient
 def start() -> Any:
     """Starts the job by its action and waits for the first step: torch is imported before it."""
     session, document = krita_diffbmp.session(), active()
@@ -117,7 +99,7 @@ def start() -> Any:
     check_job()
 
 
-@limit(PATIENCE)
+@patient
 def first_half() -> Any:
     """Runs until the picture has formed, and takes a picture of the docker at work."""
     session = krita_diffbmp.session()
@@ -128,7 +110,7 @@ def first_half() -> Any:
     check_job()
 
 
-@limit(PATIENCE)
+@patient
 def second_half() -> Any:
     session = krita_diffbmp.session()
     steps = session.choices.settings.steps
@@ -137,7 +119,7 @@ def second_half() -> Any:
     return {"steps": steps}
 
 
-@limit(PATIENCE)
+@patient
 def write_back() -> Any:
     """Waits until the layers are there."""
     session = krita_diffbmp.session()

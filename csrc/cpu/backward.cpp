@@ -4,7 +4,6 @@
 // the loss changes by T_i V_i with o_i and by T_i o_i dV_i with the sample's place, and R + o_i V_i lies behind instance
 // i + 1. T_i, the transmittance before instance i, is the one behind it divided by 1 - o_i M_i.
 #include <algorithm>
-#include <array>
 #include <memory>
 
 #include "binning.h"
@@ -13,14 +12,13 @@
 namespace diffbmp::cpu {
 namespace {
 
-constexpr int kPixels = kTile * kTile;
-
 template <typename T, int C>
-struct alignas(64) TileState {
-  T color[C][kPixels];       // g
-  T behind[kPixels];         // R
-  T transmittance[kPixels];  // T
-  int32_t last[kPixels];
+struct Block {
+  using V = Lanes<T>;
+  V color[C];       // g
+  V behind;         // R
+  V transmittance;  // T
+  typename V::Integers last;
 };
 
 // Sums over the pixels of a tile for one instance.
@@ -33,11 +31,11 @@ struct Sums {
 
 template <typename T, int C, bool kMapped>
 Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i,
-                   T mu_blend, int64_t left, int64_t top, TileState<T, C>* tile) {
+                   T mu_blend, const Tile& tile, Blocks<Block<T, C>>* blocks) {
   using V = Lanes<T>;
-  using I = typename V::Mask;
+  using I = typename V::Integers;
   Footprint<T> foot;
-  find_footprint(place, left, top, &foot);
+  find_footprint(place, tile, &foot);
   const T* const texels = bitmaps.texels;
   const int64_t plane = bitmaps.texel_count;
   T tint[C];
@@ -49,26 +47,21 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
     const T dy = foot.dy + static_cast<T>(row);
     const int first = foot.first[row], end = foot.end[row];
     for (int column = first & -V::kCount; column < end; column += V::kCount) {
-      const int pixel = row * kTile + column;
+      Block<T, C>& block = blocks->rows[row][column / V::kCount];
       const V along = V::count() + static_cast<T>(column);
       const Cell<V> cell =
           cell_at(place, madd(V(place.ax), along, V(foot.x[row])), madd(V(place.ay), along, V(foot.y[row])));
       const Quad<V> mask_quad = load(texels + C * plane, cell.texel, place.stride);
       const Sample<V> mask = bilinear(mask_quad, cell.fx, cell.fy);
-      const V behind = V::load(tile->behind + pixel);
-      V by_color[C];  // g
-      V tinted = -behind;
+      V tinted = -block.behind;
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) {
-        by_color[c] = V::load(tile->color[c] + pixel);
-        tinted = madd(V(tint[c]), by_color[c], tinted);
-      }
+      for (int c = 0; c < C; ++c) tinted = madd(V(tint[c]), block.color[c], tinted);
       Sample<V> value;  // V
       if constexpr (kMapped) {
         Quad<V> quad = scaled(tinted, mask_quad);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          quad = madd(mu_blend * by_color[c], load(texels + c * plane, cell.texel, place.stride), quad);
+          quad = madd(mu_blend * block.color[c], load(texels + c * plane, cell.texel, place.stride), quad);
         }
         value = bilinear(quad, cell.fx, cell.fy);
       } else {
@@ -77,10 +70,10 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
       const I index = I::count() + I(column);
       V opacity = select(index < I(end), V(place.opacity), V(0));
       opacity = select(index < I(first), V(0), opacity);
-      opacity = select(I::load(tile->last + pixel) < I(i + 1), opacity, V(0));
-      const V before = V::load(tile->transmittance + pixel) / madd(-opacity, mask.value, V(1));
-      before.store(tile->transmittance + pixel);
-      madd(opacity, value.value, behind).store(tile->behind + pixel);
+      opacity = select(I(i) >= block.last, opacity, V(0));
+      const V before = block.transmittance / madd(-opacity, mask.value, V(1));
+      block.transmittance = before;
+      block.behind = madd(opacity, value.value, block.behind);
       const V weight = opacity * before, by_x = weight * value.by_x, by_y = weight * value.by_y;
       const V dx = along + foot.dx;
       sum_x += by_x;
@@ -91,7 +84,7 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
       sum_ydy = madd(by_y, V(dy), sum_ydy);
       sum_opacity = madd(weight, value.value, sum_opacity);
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) sum_color[c] = madd(weight * mask.value, by_color[c], sum_color[c]);
+      for (int c = 0; c < C; ++c) sum_color[c] = madd(weight * mask.value, block.color[c], sum_color[c]);
     }
   }
 
@@ -106,25 +99,30 @@ template <typename T, int C, bool kMapped>
 void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
                      const Tiles<T>& tiles, int64_t index, const Image<const T>& image,
                      const ImageGradient<T>& gradient, Sums<C>* out) {
-  const int64_t left = index % tiles.across * kTile, top = index / tiles.across * kTile;
-  const int64_t width = std::min<int64_t>(kTile, canvas.width - left);
-  const int64_t height = std::min<int64_t>(kTile, canvas.height - top);
-  const int64_t plane = canvas.height * canvas.width;
-  TileState<T, C> tile{};  // zeros beyond the canvas: nothing there has a gradient
+  const Tile tile = tiles.tile(index, canvas);
+  Blocks<Block<T, C>> blocks{};  // zeros beyond the canvas: nothing there has a gradient
+  constexpr int kPixels = Blocks<Block<T, C>>::kPixels;
   int32_t backmost = INT32_MAX;
-  for (int64_t row = 0; row < height; ++row) {
-    const int64_t from = (top + row) * canvas.width + left, to = row * kTile;
-    for (int c = 0; c < C; ++c) std::copy_n(gradient.color + c * plane + from, width, tile.color[c] + to);
-    std::copy_n(gradient.transmittance + from, width, tile.behind + to);
-    std::copy_n(image.transmittance + from, width, tile.transmittance + to);
-    std::copy_n(image.last + from, width, tile.last + to);
-    backmost = std::min(backmost, *std::min_element(tile.last + to, tile.last + to + width));
+  for (int64_t row = 0; row < tile.height; ++row) {
+    for (int64_t column = 0; column < tile.width; column += kPixels) {
+      using V = Lanes<T>;
+      Block<T, C>& block = blocks.rows[row][column / kPixels];
+      const int64_t pixel = (tile.top + row) * canvas.width + tile.left + column, count = tile.width - column;
+      for (int c = 0; c < C; ++c) {
+        block.color[c] = V::load(gradient.color + c * canvas.height * canvas.width + pixel, count);
+      }
+      block.behind = V::load(gradient.transmittance + pixel, count);
+      block.transmittance = V::load(image.transmittance + pixel, count);
+      block.last = V::Integers::load(image.last + pixel, count);
+    }
+    const int32_t* last = image.last + (tile.top + row) * canvas.width + tile.left;
+    backmost = std::min(backmost, *std::min_element(last, last + tile.width));
   }
   for (int64_t k = tiles.begin[index]; k < tiles.begin[index + 1]; ++k) {
     const int32_t i = tiles.instances[k];
     out[k] = i < backmost ? Sums<C>{}
                           : accumulate<T, C, kMapped>(bitmaps, instances, tiles.places[i], i,
-                                                      static_cast<T>(canvas.mu_blend), left, top, &tile);
+                                                      static_cast<T>(canvas.mu_blend), tile, &blocks);
   }
 }
 

@@ -7,14 +7,14 @@
 namespace diffbmp::cpu {
 namespace {
 
-// Tiles whose pixel centres, from 0.5 to kTile - 0.5, may lie within low..high: [first, end).
+// Tiles whose pixel centres, from 0.5 to size - 0.5, may lie within low..high: [first, end).
 struct Range {
   int32_t first, end;
 };
 
-Range tiles_between(const Interval& extent, int64_t count) {
+Range tiles_between(const Interval& extent, int size, int64_t count) {
   const double limit = static_cast<double>(count);
-  const double first = std::ceil((extent.low + 0.5) / kTile) - 1, last = std::floor((extent.high - 0.5) / kTile);
+  const double first = std::ceil((extent.low + 0.5) / size) - 1, last = std::floor((extent.high - 0.5) / size);
   return {static_cast<int32_t>(std::clamp(first, 0.0, limit)), static_cast<int32_t>(std::clamp(last + 1, 0.0, limit))};
 }
 
@@ -29,15 +29,15 @@ template <typename T>
 Tiles<T> bin(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas) {
   constexpr int64_t kBlock = 64;
   Tiles<T> out;
-  out.across = (canvas.width + kTile - 1) / kTile;
-  out.down = (canvas.height + kTile - 1) / kTile;
+  out.across = (canvas.width + kTileWidth - 1) / kTileWidth;
+  out.down = (canvas.height + kTileHeight - 1) / kTileHeight;
   out.places.resize(instances.count);
   std::vector<Corners> corners(instances.count);
   std::vector<Range> rows(instances.count, Range{0, 0});
   parallel_for_each((instances.count + kBlock - 1) / kBlock, [&](int64_t block) {
     for (int64_t i = block * kBlock; i < std::min(instances.count, (block + 1) * kBlock); ++i) {
       out.places[i] = place(bitmaps, instances, canvas, i, &corners[i]);
-      if (out.places[i].drawn) rows[i] = tiles_between(vertical_extent(corners[i]), out.down);
+      if (out.places[i].drawn) rows[i] = tiles_between(vertical_extent(corners[i]), kTileHeight, out.down);
     }
   });
 
@@ -47,8 +47,8 @@ Tiles<T> bin(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Can
     int64_t* count = out.begin.data() + row * out.across + 1;
     for (int64_t i = 0; i < instances.count; ++i) {
       if (row < rows[i].first || row >= rows[i].end) continue;
-      const Interval extent = horizontal_extent(corners[i], row * kTile + 0.5, (row + 1) * kTile - 0.5);
-      const Range columns = tiles_between(extent, out.across);
+      const Interval extent = horizontal_extent(corners[i], row * kTileHeight + 0.5, (row + 1) * kTileHeight - 0.5);
+      const Range columns = tiles_between(extent, kTileWidth, out.across);
       if (columns.first >= columns.end) continue;
       runs[row].push_back({static_cast<int32_t>(i), columns});
       for (int32_t column = columns.first; column < columns.end; ++column) ++count[column];

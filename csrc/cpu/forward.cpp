@@ -8,23 +8,22 @@
 namespace diffbmp::cpu {
 namespace {
 
-constexpr int kPixels = kTile * kTile;
 constexpr int kGlance = 8;  // instances between two looks at whether the tile is opaque
 
 template <typename T, int C>
-struct alignas(64) TileImage {
-  T color[C][kPixels];
-  T transmittance[kPixels];
-  int32_t last[kPixels];
+struct Block {
+  using V = Lanes<T>;
+  V color[C], transmittance;
+  typename V::Integers last;
 };
 
 template <typename T, int C, bool kMapped>
 void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i, T mu_blend,
-          int64_t left, int64_t top, TileImage<T, C>* tile) {
+          const Tile& tile, Blocks<Block<T, C>>* blocks) {
   using V = Lanes<T>;
-  using I = typename V::Mask;
+  using I = typename V::Integers;
   Footprint<T> foot;
-  find_footprint(place, left, top, &foot);
+  find_footprint(place, tile, &foot);
   const T* const texels = bitmaps.texels;
   const int64_t plane = bitmaps.texel_count;
   T tint[C];
@@ -32,59 +31,64 @@ void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placem
 
   for (int row = foot.first_row; row < foot.end_row; ++row) {
     for (int column = foot.first[row] & -V::kCount; column < foot.end[row]; column += V::kCount) {
-      const int pixel = row * kTile + column;
+      Block<T, C>& block = blocks->rows[row][column / V::kCount];
       const V along = V::count() + static_cast<T>(column);
       const Cell<V> cell =
           cell_at(place, madd(V(place.ax), along, V(foot.x[row])), madd(V(place.ay), along, V(foot.y[row])));
       const V mask = bilinear(load(texels + C * plane, cell.texel, place.stride), cell.fx, cell.fy).value;
-      const V before = V::load(tile->transmittance + pixel);
-      const I shines = before >= V(static_cast<T>(kOpaque));
+      const I shines = block.transmittance >= V(static_cast<T>(kOpaque));
       const V opacity = select(shines, V(place.opacity), V(0));
-      const V weight = before * opacity;
+      const V weight = block.transmittance * opacity;
 #pragma GCC unroll 4
       for (int c = 0; c < C; ++c) {
-        T* color = tile->color[c] + pixel;
         if constexpr (kMapped) {
           const V mapped = bilinear(load(texels + c * plane, cell.texel, place.stride), cell.fx, cell.fy).value;
-          madd(weight, madd(V(tint[c]), mask, mu_blend * mapped), V::load(color)).store(color);
+          block.color[c] = madd(weight, madd(V(tint[c]), mask, mu_blend * mapped), block.color[c]);
         } else {
-          madd(weight * mask, V(tint[c]), V::load(color)).store(color);
+          block.color[c] = madd(weight * mask, V(tint[c]), block.color[c]);
         }
       }
-      (before * madd(-opacity, mask, V(1))).store(tile->transmittance + pixel);
-      select(shines, I(i), I::load(tile->last + pixel)).store(tile->last + pixel);
+      block.transmittance = block.transmittance * madd(-opacity, mask, V(1));
+      block.last = select(shines, I(i), block.last);
     }
   }
+}
+
+template <typename T, int C>
+bool opaque(const Blocks<Block<T, C>>& blocks) {
+  using V = Lanes<T>;
+  V most = 0;
+  for (const auto& row : blocks.rows) {
+    for (const Block<T, C>& block : row) most = larger(most, block.transmittance);
+  }
+  return all(most < V(static_cast<T>(kOpaque)));
 }
 
 template <typename T, int C, bool kMapped>
 void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas, const Tiles<T>& tiles,
                int64_t index, const Image<T>& out) {
-  const int64_t left = index % tiles.across * kTile, top = index / tiles.across * kTile;
-  TileImage<T, C> tile;
-  std::fill_n(tile.color[0], C * kPixels, static_cast<T>(0));
-  std::fill_n(tile.transmittance, kPixels, static_cast<T>(1));
-  std::fill_n(tile.last, kPixels, 0);
+  const Tile tile = tiles.tile(index, canvas);
+  Blocks<Block<T, C>> blocks{};
+  for (auto& row : blocks.rows) {
+    for (Block<T, C>& block : row) block.transmittance = 1;
+  }
 
   const int32_t* begin = tiles.instances.data() + tiles.begin[index];
   const int32_t* end = tiles.instances.data() + tiles.begin[index + 1];
   for (const int32_t* i = end; i-- != begin;) {
-    draw<T, C, kMapped>(bitmaps, instances, tiles.places[*i], *i, static_cast<T>(canvas.mu_blend), left, top, &tile);
-    if ((end - i) % kGlance == 0) {
-      T most = 0;
-      for (int pixel = 0; pixel < kPixels; ++pixel) most = larger(most, tile.transmittance[pixel]);
-      if (most < static_cast<T>(kOpaque)) break;
-    }
+    draw<T, C, kMapped>(bitmaps, instances, tiles.places[*i], *i, static_cast<T>(canvas.mu_blend), tile, &blocks);
+    if ((end - i) % kGlance == 0 && opaque(blocks)) break;
   }
 
-  const int64_t width = std::min<int64_t>(kTile, canvas.width - left);
-  const int64_t height = std::min<int64_t>(kTile, canvas.height - top);
-  const int64_t plane = canvas.height * canvas.width;
-  for (int64_t row = 0; row < height; ++row) {
-    const int64_t from = row * kTile, to = (top + row) * canvas.width + left;
-    for (int c = 0; c < C; ++c) std::copy_n(tile.color[c] + from, width, out.color + c * plane + to);
-    std::copy_n(tile.transmittance + from, width, out.transmittance + to);
-    std::copy_n(tile.last + from, width, out.last + to);
+  constexpr int kPixels = Blocks<Block<T, C>>::kPixels;
+  for (int64_t row = 0; row < tile.height; ++row) {
+    for (int64_t column = 0; column < tile.width; column += kPixels) {
+      const Block<T, C>& block = blocks.rows[row][column / kPixels];
+      const int64_t pixel = (tile.top + row) * canvas.width + tile.left + column, count = tile.width - column;
+      for (int c = 0; c < C; ++c) block.color[c].store(out.color + c * canvas.height * canvas.width + pixel, count);
+      block.transmittance.store(out.transmittance + pixel, count);
+      block.last.store(out.last + pixel, count);
+    }
   }
 }
 

@@ -3,6 +3,8 @@
 RUN := tools/run
 ARGS ?=
 DRY_RUN ?=
+# Threads that wait for each other sleep: with more threads at work than cores, spinning costs ten times the work.
+export OMP_WAIT_POLICY ?= passive
 .DEFAULT_GOAL := help
 .PHONY: help setup build install uninstall demo test lint bench clean
 
@@ -30,6 +32,7 @@ test: build ## all tests, those in real Krita included; ARGS="-k name" goes to p
 lint: ## ruff and mypy
 	@tools/lint
 
+bench: export OMP_WAIT_POLICY =
 bench: build ## the figures in the README, on this machine
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python3 $$script $(ARGS); done
 

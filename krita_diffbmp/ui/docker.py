@@ -30,6 +30,7 @@ from krita_diffbmp.ui.settings import SettingsForm
 
 THUMBNAIL = 48  # px, of the target
 SHOWN_PRIMITIVES = 24  # thumbnails that are asked of Krita at most
+SHOWN_LINES = 3  # of a notice; one of many sentences would take the whole docker
 MARGIN = 6  # px
 
 
@@ -127,12 +128,10 @@ class Panel(QWidget):
 
     def show_notice(self) -> None:
         job, notice = self.session.job, self.session.notice
-        if job.busy:
-            self.notice.tell("\n".join(job.notes), "warning")
-        elif notice is not None:
+        if notice is not None:
             self.notice.tell(notice.text, notice.kind, notice.details)
         else:
-            self.notice.tell("")
+            self.notice.tell("\n".join(job.notes) if job.busy else "", "warning")
 
     def show_progress(self) -> None:
         job = self.session.job
@@ -222,7 +221,12 @@ class NoticeView(QWidget):
         self._details = details
         self.copy.setVisible(bool(details))
         if text:
-            self.text.setText(text)
+            lines = text.splitlines()
+            hidden = len(lines) - SHOWN_LINES
+            if hidden > 0:
+                lines[SHOWN_LINES:] = [i18n("And {count} more notes: rest the mouse here to read them.", count=hidden)]
+            self.text.setText("\n".join(lines))
+            self.text.setToolTip(text if hidden > 0 else "")
             self.picture.setPixmap(self._icon("dialog-warning").pixmap(16, 16))
             self.picture.setVisible(kind != "information")
 

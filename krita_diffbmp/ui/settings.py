@@ -9,9 +9,11 @@ from krita_diffbmp.problem import Settings
 from krita_diffbmp.qt import (
     QComboBox,
     QDoubleSpinBox,
+    QEvent,
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QObject,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -28,6 +30,16 @@ from krita_diffbmp.ui.store import Choices, Form
 # What the quality presets stand for, in steps; any other number is "Custom".
 PRESETS = {"draft": 100, "standard": 300, "fine": 1000}
 SEED_END = 2**31
+
+
+class WheelGuard(QObject):
+    """Scrolling the docker changes no field that the pointer happens to pass."""
+
+    def eventFilter(self, widget: Any, event: Any) -> bool:
+        if event.type() == QEvent.Type.Wheel and not widget.hasFocus():
+            event.ignore()
+            return True
+        return False
 
 
 class SettingsForm(QWidget):
@@ -66,6 +78,11 @@ class SettingsForm(QWidget):
         column.addLayout(row)
         column.addWidget(self.advanced)
         self._align((basic, advanced))
+        guard = WheelGuard(self)
+        for kind in (QSpinBox, QDoubleSpinBox, QComboBox, QSlider):
+            for field in self.findChildren(kind):
+                field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                field.installEventFilter(guard)
         self._show_fold(False)
         self.set_choices(Choices())
 

@@ -198,12 +198,13 @@ def test_a_cancelled_run_makes_way_for_the_next_at_once():
 
 def test_a_second_run_is_refused_while_one_is_on():
     easel = Easel()
+    yield from show_docker()
     set_form(steps=20000)
     yield from easel.choose()
     trigger("diffbmp_optimize")
     yield at_step(2)
     trigger("diffbmp_optimize")
-    assert "already" in notice()
+    assert "already" in notice() and panel().notice.text.text() == notice() and panel().notice.isVisible()
     assert phase() is Phase.RUNNING, "the first run goes on"
     trigger("diffbmp_cancel")
 

@@ -18,18 +18,20 @@ from torch import Tensor
 from krita_diffbmp.engine import losses, pyramid, schedule
 from krita_diffbmp.engine.checks import check_problem
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
+from krita_diffbmp.engine.recycle import error_density, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
 from krita_diffbmp.engine.target import preview_image, working_target
 from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
-POSITION_RATE = 1 / 512  # of the target's long side
-ROTATION_RATE = 0.1  # rad
-SIZE_RATE = 0.03  # relative
-OPACITY_RATE = 0.15  # logit
-COLOR_RATE = 0.1  # logit
-BETAS = (0.9, 0.99)
+POSITION_RATE = 0.01  # of the target's long side
+ROTATION_RATE = 0.4  # rad
+SIZE_RATE = 0.15  # relative
+OPACITY_RATE = 0.45  # logit
+COLOR_RATE = 0.3  # logit
+# Far shorter memories than Adam's defaults: what an instance is seen through changes with every step of the others.
+BETAS = (0.8, 0.8)
 
 EVALUATE_EVERY = 10  # steps
 PREVIEW_EVERY = 0.2  # s
@@ -50,8 +52,8 @@ class Optimization:
         self._notes = _choose_device(settings.device)
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
-        target = working_target(problem.target, settings.working_size)
-        self._target_color, self._target_transmittance = target[:-1].contiguous(), 1 - target[-1]
+        self._target = target = working_target(problem.target, settings.working_size)
+        self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
         self._channels, self._height, self._width = self._target_color.shape
         self._white = torch.full((self._channels, 1, 1), losses.white(self._channels))
         self._noise = torch.empty_like(self._target_color)
@@ -109,6 +111,8 @@ class Optimization:
         self._optimizer.step()
         self._hold_bounds()
         self._step += 1
+        if schedule.recycled(self._step, settings.steps) > 0:
+            self._recycle(rendering)
         return loss.item(), rendering
 
     def _loss(self, rendering: Rendering) -> Tensor:
@@ -132,6 +136,19 @@ class Optimization:
             self._best_psnr, self._best_step = self._psnr, self._step
             self._best = self._parameters.copy()
         return rendering
+
+    def _recycle(self, rendering: Rendering) -> None:
+        settings = self._problem.settings
+        recycle(
+            math.ceil(schedule.recycled(self._step, settings.steps) * settings.instances),
+            self._parameters,
+            self._optimizer.state,
+            visible_share(self._scene(self._sharp)),
+            error_density(rendering, self._target),
+            self._target,
+            self._size_bounds,
+            self._generator,
+        )
 
     @torch.no_grad()
     def _hold_bounds(self) -> None:

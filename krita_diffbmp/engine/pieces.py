@@ -100,8 +100,8 @@ def _framed(bitmaps: Bitmaps, level: Tensor, mu_blend: float) -> FloatArray:
     offset, width, height = level[:3].tolist()
     planes = bitmaps.texels[-1:] if mu_blend == 0 else bitmaps.texels
     block = planes[:, offset : offset + (width + 2) * (height + 2)]
-    texels: FloatArray = block.view(-1, height + 2, width + 2).permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(texels)
+    texels: FloatArray = block.view(-1, height + 2, width + 2).permute(1, 2, 0).contiguous().numpy()
+    return texels
 
 
 def _matrix(problem: Problem, placements: Placements, index: int, level: Tensor) -> Matrix:

@@ -5,12 +5,12 @@ Both depend on the fraction of the run that is done, so that a short run goes th
 
 from __future__ import annotations
 
-import math
-
 # Standard deviations of the blur, as fractions of a bitmap's longest side, and the fraction of the run at which
 # each begins: few stages, because the bitmaps are packed anew for each.
-BLUR_STAGES = ((0.0, 0.03), (0.2, 0.015), (0.4, 0.007), (0.6, 0.0))
-FINAL_RATE = 0.05  # of the learning rate at the start
+BLUR_STAGES = ((0.0, 0.05), (0.15, 0.02), (0.3, 0.0))
+RECYCLINGS = 20  # in a whole run, evenly spaced
+RECYCLED = 0.08  # of the instances at the first of them, falling to nothing at RECYCLING_END
+RECYCLING_END = 0.7  # fraction of the run, so that the last can settle
 
 
 def blur(done: float) -> float:
@@ -19,5 +19,12 @@ def blur(done: float) -> float:
 
 
 def rate(done: float) -> float:
-    """The factor on every learning rate: exponential decay from 1 to FINAL_RATE."""
-    return math.exp(math.log(FINAL_RATE) * done)
+    """The factor on every learning rate, from 1 to 0: late steps are small enough to settle."""
+    return 1 - done * done
+
+
+def recycled(step: int, total: int) -> float:
+    """The fraction of the instances to recycle after `step` steps of `total`: 0 after most."""
+    if step * RECYCLINGS // total == (step - 1) * RECYCLINGS // total:
+        return 0.0
+    return RECYCLED * max(0.0, 1 - step / (RECYCLING_END * total))

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tools import install
+
 CHECKOUT = Path(__file__).parents[1]
 TOOLS = CHECKOUT / "tools"
-sys.path.insert(0, str(TOOLS))
-
-import install  # noqa: E402
 
 
 def run_installer(home: Path, *arguments: str, **environment: str) -> str:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 # at::parallel_for is OpenMP in a header. Its runtime is torch's own: linking another would double the threads.
 COMPILE_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp"]
 LINK_FLAGS = ["-shared", "-lc10", "-ltorch_cpu", "-ltorch"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "--threads", "0", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 
 
 class BuildError(Exception):
@@ -50,8 +51,8 @@ def build(*, cuda: bool | None = None, arch: str = "", output: Path | None = Non
     """Compiles what has changed and links the library.
 
     `cuda`: True demands the CUDA kernels, False leaves them out, None takes them where they can be built. `arch`: GPU
-    architectures for nvcc ("8.6 9.0+PTX" or "all"); without it those of this machine's GPUs. `output`: the folder
-    instead of krita_diffbmp/engine/_lib.
+    architectures for nvcc ("8.6 9.0+PTX", "native" or "all"); without it those of this machine's GPUs, or all where it
+    has none. `output`: the folder instead of krita_diffbmp/engine/_lib.
 
     Raises BuildError, with one sentence.
     """
@@ -73,6 +74,7 @@ def build(*, cuda: bool | None = None, arch: str = "", output: Path | None = Non
     if not compiler:
         raise BuildError("a C++ compiler is missing: install g++, or name one in $CXX")
     nvcc, notes = _cuda_compiler(cuda, torch.version.cuda, cpp_extension.CUDA_HOME)
+    arch = arch or ("native" if nvcc and torch.cuda.is_available() else "all")
 
     native = _native_flags()
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
@@ -82,10 +84,10 @@ def build(*, cuda: bool | None = None, arch: str = "", output: Path | None = Non
     objects = OBJECTS / target.name
     text = _ninja_file(
         compiler=compiler,
-        cxx_flags=[*COMPILE_FLAGS, *native, abi, *includes, *(["-DDIFFBMP_CUDA"] if nvcc else [])],
+        cxx_flags=[*COMPILE_FLAGS, *native, abi, *includes, *(_cuda_includes(nvcc) if nvcc else [])],
         nvcc=nvcc,
-        nvcc_flags=["-std=c++17", "-O3", "-Xcompiler", "-fPIC", *_arch_flags(arch)] if nvcc else [],
-        link_flags=[*(f"-L{folder}" for folder in folders), *LINK_FLAGS],
+        nvcc_flags=[*NVCC_FLAGS, *_arch_flags(arch)] if nvcc else [],
+        link_flags=[*(f"-L{folder}" for folder in folders), *LINK_FLAGS, *(_cuda_libraries(nvcc) if nvcc else [])],
         library=objects / extension.LIBRARY,
     )
     objects.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def build(*, cuda: bool | None = None, arch: str = "", output: Path | None = Non
         "flags": [*COMPILE_FLAGS, *native],
         "cpu_flags": _relied_upon(compiler, native, extension.processor_flags()),
         "cuda": torch.version.cuda if nvcc else None,
-        "arch": arch,
+        "arch": arch if nvcc else "",
         "source_hash": extension.source_hash(bool(nvcc), SOURCES),
     }
     target.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,21 @@ def build(*, cuda: bool | None = None, arch: str = "", output: Path | None = Non
             temporary.write_text(json.dumps(record, indent=1) + "\n")
         temporary.replace(target / name)
     return Built(target / extension.LIBRARY, version, bool(nvcc), notes, time.monotonic() - started)
+
+
+def compile_kernels(nvcc: str, arch: str, objects: Path) -> list[Path]:
+    """Compiles the CUDA kernels alone, without torch, and links nothing: whether they compile. Returns the objects.
+
+    Raises BuildError with the compiler's words, warnings included.
+    """
+    made = []
+    for source in sorted(SOURCES.glob("cuda/*.cu")):
+        made.append(objects / f"{source.stem}.o")
+        flags = [*NVCC_FLAGS, "-Werror", "all-warnings", *_arch_flags(arch)]
+        done = subprocess.run([nvcc, *flags, "-c", str(source), "-o", str(made[-1])], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BuildError(f"{nvcc} could not compile {source.name}.\n{done.stdout}{done.stderr}")
+    return made
 
 
 def clean(output: Path | None = None) -> list[Path]:
@@ -174,9 +191,28 @@ def _cuda_compiler(wanted: bool | None, torch_cuda: str | None, home: str | None
     return None, (f"without CUDA: {missing}",)
 
 
+def _cuda_home(nvcc: str) -> Path:
+    """The toolkit that a compiler is part of: its own word counts, since nvcc may be a script that calls it."""
+    command = [nvcc, "-v", "-E", "-x", "cu", os.devnull, "-o", os.devnull]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    top = re.search(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
+    return Path(top[1].strip()).resolve() if top else Path(nvcc).resolve().parents[1]
+
+
+def _cuda_includes(nvcc: str) -> list[str]:
+    return ["-isystem", str(_cuda_home(nvcc) / "include")]
+
+
+def _cuda_libraries(nvcc: str) -> list[str]:
+    """torch's, and CUDA's runtime: the static one, which works beside whichever torch brings."""
+    folders = [_cuda_home(nvcc) / name for name in ("lib64", "lib", f"targets/{platform.machine()}-linux/lib")]
+    paths = [f"-L{folder}" for folder in folders if folder.is_dir()]
+    return [*paths, "-lc10_cuda", "-ltorch_cuda", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+
+
 def _arch_flags(arch: str) -> list[str]:
-    """nvcc's flags for "8.6 9.0+PTX", "all" or, for "", the GPUs of this machine."""
-    if not arch:
+    """nvcc's flags for "8.6 9.0+PTX", "native" (the GPUs of this machine) or "all" (from Turing on, PTX included)."""
+    if arch == "native":
         return ["-arch=native"]
     if arch == "all":
         return ["-arch=all-major"]
@@ -184,7 +220,7 @@ def _arch_flags(arch: str) -> list[str]:
     for name in arch.replace(",", " ").split():
         match = re.fullmatch(r"(\d+)\.(\d+)(\+PTX)?", name)
         if not match:
-            raise BuildError(f"{name} is no GPU architecture: say --arch 8.6, --arch '8.6 9.0+PTX' or --arch all")
+            raise BuildError(f"{name} is no GPU architecture: say --arch native, --arch all or --arch '8.6 9.0+PTX'")
         number = match[1] + match[2]
         flags += ["-gencode", f"arch=compute_{number},code=sm_{number}"]
         if match[3]:
@@ -217,7 +253,7 @@ def _ninja_file(
     ]
     sources = [SOURCES / "ops.cpp", *sorted(SOURCES.glob("cpu/*.cpp"))]
     if nvcc:
-        sources += sorted(SOURCES.glob("cuda/*.cu"))
+        sources += [SOURCES / "ops_cuda.cpp", *sorted(SOURCES.glob("cuda/*.cu"))]
         lines += [
             "rule nvcc",
             f"  command = {line([nvcc, *nvcc_flags])} -MMD -MF $out.d -c $in -o $out",
@@ -243,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--cpu", action="store_true", help="leave the CUDA kernels out")
     which.add_argument("--cuda", action="store_true", help="fail where the CUDA kernels cannot be built")
-    parser.add_argument("--arch", default="", metavar="LIST", help="GPU architectures: '8.6 9.0+PTX', or all")
+    parser.add_argument("--arch", default="", metavar="LIST", help="GPU architectures: native, all, or '8.6 9.0+PTX'")
     parser.add_argument("--output", type=Path, metavar="DIR", help="instead of krita_diffbmp/engine/_lib")
     parser.add_argument("--clean", action="store_true", help="remove what was built, and stop")
     parser.add_argument("--verbose", action="store_true", help="show the compiler at work")

@@ -1,103 +1,29 @@
-// torch.ops.diffbmp: checks, allocation, dispatch by device.
-#include <ATen/core/Tensor.h>
+// torch.ops.diffbmp: the operators' signatures, and their CPU side: checks, allocation, dispatch by type.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <tuple>
 
-#include "render.h"
+#include "arguments.h"
 
 namespace diffbmp {
 namespace {
-
-using at::Tensor;
-
-struct Arguments {
-  Tensor texels, levels, position, rotation, scale, opacity, color, bitmap;
-  int64_t height, width;
-  double alpha_max, mu_blend;
-
-  at::TensorOptions options() const { return texels.options(); }
-  int64_t channels() const { return texels.size(0) - 1; }
-
-  Canvas canvas() const { return {height, width, std::min(alpha_max, kOpacityLimit), mu_blend}; }
-
-  template <typename T>
-  Bitmaps<T> bitmaps() const {
-    return {levels.size(0), levels.size(1), texels.size(1), static_cast<int32_t>(channels()), texels.const_data_ptr<T>(),
-            reinterpret_cast<const Level*>(levels.const_data_ptr<int32_t>())};
-  }
-
-  template <typename T>
-  Instances<T> instances() const {
-    return {position.size(0),           position.const_data_ptr<T>(), rotation.const_data_ptr<T>(),
-            scale.const_data_ptr<T>(),  opacity.const_data_ptr<T>(),  color.const_data_ptr<T>(),
-            bitmap.const_data_ptr<int32_t>()};
-  }
-};
-
-void check_like(const char* name, const Tensor& tensor, at::IntArrayRef shape, const Tensor& texels) {
-  TORCH_CHECK_VALUE(tensor.sizes() == shape, "diffbmp: ", name, " has shape ", tensor.sizes(), ", not ", shape);
-  TORCH_CHECK_TYPE(tensor.scalar_type() == texels.scalar_type(), "diffbmp: ", name, " is ", tensor.scalar_type(),
-                   ", but texels are ", texels.scalar_type());
-  TORCH_CHECK_VALUE(tensor.device() == texels.device(), "diffbmp: ", name, " is on ", tensor.device(),
-                    ", but texels are on ", texels.device());
-}
-
-void check_levels(const Tensor& levels, int64_t texel_count) {
-  const auto rows = levels.accessor<int32_t, 3>();
-  for (int64_t p = 0; p < rows.size(0); ++p) {
-    for (int64_t k = 0; k < rows.size(1); ++k) {
-      const auto row = rows[p][k];
-      const int64_t offset = row[0], width = row[1], height = row[2], x0 = row[3], y0 = row[4], x1 = row[5], y1 = row[6];
-      TORCH_CHECK_VALUE(width >= 0 && height >= 0 && (width > 0) == (height > 0), "diffbmp: level ", k, " of bitmap ", p,
-                        " is ", width, " x ", height, " texels");
-      if (x0 >= x1 || y0 >= y1) continue;  // nothing there, and nothing that would be read
-      TORCH_CHECK_VALUE(0 <= x0 && x1 <= width && 0 <= y0 && y1 <= height, "diffbmp: the box of level ", k,
-                        " of bitmap ", p, " reaches beyond it");
-      TORCH_CHECK_VALUE(offset >= 0 && offset + (width + 2) * (height + 2) <= texel_count, "diffbmp: level ", k,
-                        " of bitmap ", p, " reaches beyond the ", texel_count, " texels");
-    }
-  }
-}
 
 // Contiguous copies where they are needed, and nothing that a kernel would have to distrust.
 Arguments checked(const Tensor& texels, const Tensor& levels, const Tensor& position, const Tensor& rotation,
                   const Tensor& scale, const Tensor& opacity, const Tensor& color, const Tensor& bitmap, int64_t height,
                   int64_t width, double alpha_max, double mu_blend) {
-  TORCH_CHECK_TYPE(texels.scalar_type() == at::kFloat || texels.scalar_type() == at::kDouble,
-                   "diffbmp: texels are ", texels.scalar_type(), ", not float32 or float64");
-  TORCH_CHECK_VALUE(texels.dim() == 2 && (texels.size(0) == 2 || texels.size(0) == 4 || texels.size(0) == 5),
-                    "diffbmp: texels have shape ", texels.sizes(), ", not [C + 1, T] with C = 1, 3 or 4");
-  TORCH_CHECK_VALUE(texels.size(1) <= INT32_MAX, "diffbmp: ", texels.size(1), " texels are more than 2^31 - 1");
-  TORCH_CHECK_TYPE(levels.scalar_type() == at::kInt, "diffbmp: levels are ", levels.scalar_type(), ", not int32");
-  TORCH_CHECK_VALUE(levels.dim() == 3 && levels.size(0) >= 1 && levels.size(1) >= 1 && levels.size(2) == kLevelFields,
-                    "diffbmp: levels have shape ", levels.sizes(), ", not [P, L, ", kLevelFields, "]");
-  const int64_t count = position.dim() == 2 ? position.size(0) : 0, channels = texels.size(0) - 1;
-  TORCH_CHECK_VALUE(count <= INT32_MAX, "diffbmp: ", count, " instances are more than 2^31 - 1");
-  check_like("position", position, {count, 2}, texels);
-  check_like("rotation", rotation, {count}, texels);
-  check_like("scale", scale, {count}, texels);
-  check_like("opacity", opacity, {count}, texels);
-  check_like("color", color, {count, channels}, texels);
-  TORCH_CHECK_TYPE(bitmap.scalar_type() == at::kInt, "diffbmp: bitmap is ", bitmap.scalar_type(), ", not int32");
-  TORCH_CHECK_VALUE(bitmap.dim() == 1 && bitmap.size(0) == count, "diffbmp: bitmap has shape ", bitmap.sizes(),
-                    ", not ", at::IntArrayRef({count}));
-  TORCH_CHECK_VALUE(bitmap.device() == texels.device(), "diffbmp: bitmap is on ", bitmap.device(),
-                    ", but texels are on ", texels.device());
-  TORCH_CHECK_VALUE(height >= 1 && width >= 1 && height <= INT32_MAX && width <= INT32_MAX,
-                    "diffbmp: cannot draw on a canvas of ", width, " x ", height);
-  TORCH_CHECK_VALUE(alpha_max > 0 && alpha_max <= 1, "diffbmp: alpha_max is ", alpha_max, ", not in (0, 1]");
-  TORCH_CHECK_VALUE(mu_blend >= 0 && mu_blend <= 1, "diffbmp: mu_blend is ", mu_blend, ", not in [0, 1]");
-
+  check_texels(texels);
+  check_bitmaps(texels.size(1), levels);
+  check_instances(texels, texels.size(0) - 1, position, rotation, scale, opacity, color, bitmap);
+  check_canvas(height, width, alpha_max, mu_blend);
   Arguments out{texels.contiguous(),  levels.cpu().contiguous(), position.contiguous(), rotation.contiguous(),
                 scale.contiguous(),   opacity.contiguous(),      color.contiguous(),    bitmap.contiguous(),
                 height,               width,                     alpha_max,             mu_blend};
   check_levels(out.levels, texels.size(1));
   const int32_t* index = out.bitmap.const_data_ptr<int32_t>();
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < bitmap.size(0); ++i) {
     TORCH_CHECK_INDEX(index[i] >= 0 && index[i] < levels.size(0), "diffbmp: instance ", i, " uses bitmap ", index[i],
                       ", but there are ", levels.size(0));
   }
@@ -127,18 +53,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cpu(
     const Tensor& out_transmittance, const Tensor& out_last, const Tensor& texels, const Tensor& levels,
     const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity, const Tensor& color,
     const Tensor& bitmap, double alpha_max, double mu_blend) {
-  TORCH_CHECK_VALUE(out_transmittance.dim() == 2, "diffbmp: transmittance has shape ", out_transmittance.sizes(),
-                    ", not [H, W]");
+  check_images(texels, color.dim() == 2 ? color.size(1) : 0, grad_color, grad_transmittance, out_color,
+               out_transmittance, out_last);
   const int64_t height = out_transmittance.size(0), width = out_transmittance.size(1);
   const Arguments in = checked(texels, levels, position, rotation, scale, opacity, color, bitmap, height, width,
                                alpha_max, mu_blend);
-  check_like("the gradient of color", grad_color, {in.channels(), height, width}, texels);
-  check_like("the gradient of transmittance", grad_transmittance, {height, width}, texels);
-  check_like("the rendered color", out_color, {in.channels(), height, width}, texels);
-  check_like("the rendered transmittance", out_transmittance, {height, width}, texels);
-  TORCH_CHECK_TYPE(out_last.scalar_type() == at::kInt, "diffbmp: last is ", out_last.scalar_type(), ", not int32");
-  TORCH_CHECK_VALUE(out_last.sizes() == out_transmittance.sizes() && out_last.device() == texels.device(),
-                    "diffbmp: last does not match the rendered transmittance");
   const Tensor by_color = grad_color.contiguous(), by_transmittance = grad_transmittance.contiguous();
   const Tensor drawn = out_color.contiguous(), through = out_transmittance.contiguous(), last = out_last.contiguous();
   const auto format = at::MemoryFormat::Contiguous;

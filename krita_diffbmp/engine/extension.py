@@ -121,9 +121,9 @@ def _fake_render(
     mu_blend: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
-        texels.new_empty(texels.shape[0] - 1, height, width),
-        texels.new_empty(height, width),
-        texels.new_empty(height, width, dtype=torch.int32),
+        position.new_empty(color.shape[1], height, width),
+        position.new_empty(height, width),
+        position.new_empty(height, width, dtype=torch.int32),
     )
 
 

@@ -47,12 +47,14 @@ class Rendering:
         return torch.addcmul(self.color, self.transmittance, background)
 
 
-def implementation(device: torch.device | str = "cpu") -> Implementation:
-    """What `render` uses on a device."""
+def implementation(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Implementation:
+    """What `render` uses on a device, for texels of a type."""
     status = extension.status()
     if not status.available:
         return Implementation("reference", status.reason)
     kind = torch.device(device).type
+    if kind == "cuda" and dtype != torch.float32:
+        return Implementation("reference", f"the CUDA kernels take float32, not {dtype}")
     if kind == "cpu" or (kind == "cuda" and status.cuda):
         return Implementation("extension")
     return Implementation("reference", f"the extension is built without kernels for {kind}")
@@ -67,17 +69,21 @@ def render(scene: Scene, use: Name | None = None) -> Rendering:
     Raises RuntimeError if the extension was named and is not available; ValueError, TypeError or IndexError for
     tensors that do not fit together, and ValueError for texels that require a gradient.
     """
-    chosen = implementation(scene.bitmaps.texels.device)
-    if scene.bitmaps.texels.requires_grad:
+    bitmaps = scene.bitmaps
+    chosen = implementation(bitmaps.texels.device, bitmaps.texels.dtype)
+    if bitmaps.texels.requires_grad:
         raise ValueError("bitmaps have no gradient: texels must not require one")
     if (use or chosen.name) == "reference":
         return Rendering(*reference.render(scene))
     if chosen.name != "extension":
         raise RuntimeError(chosen.reason)
     instances = scene.instances
+    texels, levels = bitmaps.texels, bitmaps.levels
+    if texels.is_cuda:
+        texels, levels = bitmaps.color_cells if scene.mu_blend > 0 else bitmaps.mask_cells
     color, transmittance, _ = torch.ops.diffbmp.render(
-        scene.bitmaps.texels,
-        scene.bitmaps.levels,
+        texels,
+        levels,
         instances.position,
         instances.rotation,
         instances.scale,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 LEVEL_FIELDS = 7  # offset, width, height, x0, y0, x1, y1 of one mip level; see csrc/render.h
@@ -26,6 +28,22 @@ class Bitmaps:
     @property
     def channels(self) -> int:
         return self.texels.shape[0] - 1
+
+    def to(self, device: torch.device | str) -> Bitmaps:
+        """With the texels on a device; the small table of levels stays where it is."""
+        return Bitmaps(self.texels.to(device), self.levels)
+
+    @cached_property
+    def mask_cells(self) -> tuple[Tensor, Tensor]:
+        """What the CUDA kernels sample, and its levels: of alpha alone. Made once; the extension must be loaded."""
+        cells: tuple[Tensor, Tensor] = torch.ops.diffbmp.cells(self.texels, self.levels, False)
+        return cells
+
+    @cached_property
+    def color_cells(self) -> tuple[Tensor, Tensor]:
+        """The same of alpha and the colour planes, for mu_blend > 0."""
+        cells: tuple[Tensor, Tensor] = torch.ops.diffbmp.cells(self.texels, self.levels, True)
+        return cells
 
 
 @dataclass(frozen=True)

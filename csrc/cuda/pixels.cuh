@@ -1,0 +1,198 @@
+// What one block does to its tile: drawing it front to back, and the gradients back to front. cpu/backward.cpp derives
+// the latter; the names are the same.
+#pragma once
+
+#include "tile.cuh"
+
+namespace diffbmp::cuda {
+
+// Sums over pixels for each instance: A^T G (as x and y), its moments about the position that are the derivatives by
+// rotation and, negative, by the logarithm of scale, o T V, and o T M g. kSumStride: sectors of 32 bytes.
+constexpr int kSumOpacity = 4, kSumColor = 5, kSumStride = 16;
+
+// How a thread's pixels lie: kStepX and kStepY from the first.
+__device__ __forceinline__ constexpr int right_of(int k) { return k % 2 * kStepX; }
+__device__ __forceinline__ constexpr int below(int k) { return k / 2 * kStepY; }
+
+template <int C, int P>
+struct PixelState {
+  float color[P][C];
+  float transmittance[P];
+  int32_t last[P];  // the backmost instance that takes part
+};
+
+template <int C, bool kMapped, int P>
+__device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& at, List* list,
+                                          PixelState<C, P>& state) {
+#pragma unroll
+  for (int k = 0; k < P; ++k) {
+#pragma unroll
+    for (int c = 0; c < C; ++c) state.color[k][c] = 0;
+    state.transmittance[k] = 1;
+    state.last[k] = 0;
+  }
+  const float opaque = static_cast<float>(kOpaque);
+  const auto visit = [&](int32_t i, const Packed& p) {
+    const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+      const Cell<float> cell = cell_at(p, dx + right_of(k), dy + below(k));
+      const float mask = bilinear(quad_at(drawing.cells, cell.texel), cell.fx, cell.fy).value;
+      const bool shines = state.transmittance[k] >= opaque;
+      const float opacity = shines ? p.opacity : 0;
+      const float weight = state.transmittance[k] * opacity;
+#pragma unroll
+      for (int c = 0; c < C; ++c) {
+        float& color = state.color[k][c];
+        if constexpr (kMapped) {
+          const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
+          const float mapped = bilinear(quad_at(plane, cell.texel), cell.fx, cell.fy).value;
+          color = madd(weight, madd(p.color[c], mask, drawing.mu_blend * mapped), color);
+        } else {
+          color = madd(weight * mask, p.color[c], color);
+        }
+      }
+      state.transmittance[k] *= madd(-opacity, mask, 1.f);
+      state.last[k] = shines ? i : state.last[k];
+    }
+  };
+  const auto finished = [&] {
+    float most = state.transmittance[0];
+#pragma unroll
+    for (int k = 1; k < P; ++k) most = larger(most, state.transmittance[k]);
+    return __all_sync(kAll, most < opaque) != 0;
+  };
+
+  int32_t next = 0;
+  bool more;
+  int rounds = 0;
+  do {
+    const int32_t listed = list_next<true>(drawing, at, list, &next, &more);
+    visit_list<false>(drawing, at.mine, list, listed, 0, visit, finished);
+    if (threadIdx.x == 0) list->length = listed, list->complete = rounds == 0 && !more;
+    ++rounds;
+  } while (__syncthreads_and(!more || finished()) == 0);
+}
+
+// Sums `values` over the warp; lane k < 8 ends with the sum of values[k]. Three exchanges that halve the number of
+// values, then two plain ones: 9 shuffles for 8 values.
+__device__ __forceinline__ float reduce8(float (&values)[8]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int width = 4; width > 0; width /= 2) {
+    const bool upper = lane & width;
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      const float sent = upper ? values[k] : values[k + width];
+      const float kept = upper ? values[k + width] : values[k];
+      values[k] = kept + __shfl_xor_sync(kAll, sent, width);
+    }
+  }
+  values[0] += __shfl_xor_sync(kAll, values[0], 8);
+  values[0] += __shfl_xor_sync(kAll, values[0], 16);
+  return values[0];
+}
+
+__device__ __forceinline__ float reduce(float value) {
+#pragma unroll
+  for (int width = 16; width > 0; width /= 2) value += __shfl_xor_sync(kAll, value, width);
+  return value;
+}
+
+__device__ __forceinline__ float reciprocal(float value) {
+  float out;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(value));
+  return out;
+}
+
+// Adds each instance's sums by add(i, which, value). `g` is the derivative of the loss by the picture's colour,
+// `behind` (R) at first that by the final transmittance; `transmittance` and `last` are what draw_tile left. `reuse`:
+// the list in shared memory is the one of draw_tile, and complete.
+template <int C, bool kMapped, int P, typename Add>
+__device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const Pixels& at, List* list, bool reuse,
+                                                   const float (&g)[P][C], float (&behind)[P],
+                                                   float (&transmittance)[P], const int32_t (&last)[P], Add add) {
+  const int lane = threadIdx.x % 32;
+  const auto visit = [&](int32_t i, const Packed& p) {
+    const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
+    float values[8] = {}, fourth = 0, gx[P], gy[P];  // G
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+      const Cell<float> cell = cell_at(p, dx + right_of(k), dy + below(k));
+      const Quad<float> mask_quad = quad_at(drawing.cells, cell.texel);
+      const Sample<float> mask = bilinear(mask_quad, cell.fx, cell.fy);
+      const float opacity = i >= last[k] ? p.opacity : 0;
+      const float through = madd(-opacity, mask.value, 1.f);
+      const float before = transmittance[k] * reciprocal(through);
+      transmittance[k] = before;
+      const float shown = before * opacity, weight = shown * mask.value;
+      float tinted = -behind[k];
+#pragma unroll
+      for (int c = 0; c < C; ++c) tinted = madd(p.color[c], g[k][c], tinted);
+      if constexpr (kMapped) {
+        Quad<float> quad = scaled(tinted, mask_quad);
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+          const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
+          quad = madd(drawing.mu_blend * g[k][c], quad_at(plane, cell.texel), quad);
+        }
+        const Sample<float> value = bilinear(quad, cell.fx, cell.fy);  // V
+        behind[k] = madd(opacity, value.value, behind[k]);
+        gx[k] = shown * value.by_x;
+        gy[k] = shown * value.by_y;
+        values[kSumOpacity] = madd(shown, value.value, values[kSumOpacity]);
+      } else {  // V = tinted M
+        const float slope = shown * tinted;
+        behind[k] = madd(opacity * mask.value, tinted, behind[k]);
+        gx[k] = slope * mask.by_x;
+        gy[k] = slope * mask.by_y;
+        values[kSumOpacity] = madd(weight, tinted, values[kSumOpacity]);
+      }
+#pragma unroll
+      for (int c = 0; c < C; ++c) {
+        float& sum = c < 3 ? values[kSumColor + c] : fourth;
+        sum = madd(weight, g[k][c], sum);
+      }
+    }
+    // Over the thread's pixels, which lie at d = (dx, dy) + (right_of, below).
+    float x = 0, y = 0, right_x = 0, right_y = 0, below_x = 0, below_y = 0;
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+      x += gx[k], y += gy[k];
+      if (right_of(k)) right_x += gx[k] * right_of(k), right_y += gy[k] * right_of(k);
+      if (below(k)) below_x += gx[k] * below(k), below_y += gy[k] * below(k);
+    }
+    const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay * p.span_y, by = p.by * p.span_y;
+    const float by_dx = madd(ax, x, ay * y), by_dy = madd(bx, x, by * y);
+    values[0] = by_dx;
+    values[1] = by_dy;
+    values[2] = madd(by_dx, dy, madd(ax, below_x, ay * below_y)) - madd(by_dy, dx, madd(bx, right_x, by * right_y));
+    values[3] = madd(by_dx, dx, madd(ax, right_x, ay * right_y)) + madd(by_dy, dy, madd(bx, below_x, by * below_y));
+    const float total = reduce8(values);
+    if (lane < 8) add(i, lane, total);
+    if constexpr (C > 3) {
+      fourth = reduce(fourth);
+      if (lane == 0) add(i, kSumColor + 3, fourth);
+    }
+  };
+  int32_t first = last[0];
+#pragma unroll
+  for (int k = 1; k < P; ++k) first = smaller(first, last[k]);
+#pragma unroll
+  for (int width = 16; width > 0; width /= 2) first = smaller(first, __shfl_xor_sync(kAll, first, width));
+  const auto never = [] { return false; };
+
+  if (reuse) {
+    visit_list<true>(drawing, at.mine, list, list->length, first, visit, never);
+    return;
+  }
+  int32_t next = 0;
+  bool more;
+  do {
+    const int32_t listed = list_next<false>(drawing, at, list, &next, &more);
+    visit_list<false>(drawing, at.mine, list, listed, first, visit, never);
+    __syncthreads();
+  } while (more);
+}
+
+}  // namespace diffbmp::cuda

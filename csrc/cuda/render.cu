@@ -1,0 +1,197 @@
+// The renderer on the GPU, for autograd: pack_instances, then draw, or accumulate and chain_rule.
+#include "pack.cuh"
+#include "pixels.cuh"
+#include "render_cuda.h"
+
+namespace diffbmp::cuda {
+namespace {
+
+__global__ void write_cells(const float* __restrict__ texels, const Level* __restrict__ levels,
+                            const Level* __restrict__ cell_levels, float4* __restrict__ cells) {
+  const Level level = levels[blockIdx.x];
+  if (level.x0 >= level.x1 || level.y0 >= level.y1) return;
+  const float* plane = texels + level.offset;
+  float4* out = cells + cell_levels[blockIdx.x].offset;
+  const int32_t across = level.width + 3, count = across * (level.height + 3);
+  const auto at = [&](int32_t row, int32_t column) {
+    return row >= 0 && row < level.height + 2 && column >= 0 && column < level.width + 2
+               ? plane[row * (level.width + 2) + column]
+               : 0.f;
+  };
+  for (int32_t i = blockIdx.y * blockDim.x + threadIdx.x; i < count; i += gridDim.y * blockDim.x) {
+    const int32_t row = i / across - 1, column = i % across - 1;
+    out[i] = make_float4(at(row, column), at(row, column + 1), at(row + 1, column), at(row + 1, column + 1));
+  }
+}
+
+__global__ void pack_instances(Bitmaps<float> bitmaps, Instances<float> instances, Canvas canvas,
+                               Packed* __restrict__ packed, Box* __restrict__ boxes) {
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i < instances.count) pack_instance(bitmaps, instances, canvas, i, packed + i, boxes + i);
+}
+
+template <int C, bool kMapped, int P>
+__global__ void __launch_bounds__(kThreads, 4) draw(Drawing drawing, Image<float> out) {
+  __shared__ List list;
+  const Pixels at = my_pixels<P>(drawing);
+  PixelState<C, P> state;
+  draw_tile<C, kMapped, P>(drawing, at, &list, state);
+  const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
+#pragma unroll
+  for (int k = 0; k < P; ++k) {
+    const int32_t column = at.column + right_of(k), row = at.row + below(k);
+    if (column >= drawing.width || row >= drawing.height) continue;
+    const int64_t pixel = static_cast<int64_t>(row) * drawing.width + column;
+    for (int c = 0; c < C; ++c) out.color[c * plane + pixel] = state.color[k][c];
+    out.transmittance[pixel] = state.transmittance[k];
+    out.last[pixel] = state.last[k];
+  }
+}
+
+template <int C, bool kMapped, int P>
+__global__ void __launch_bounds__(kThreads, 3)
+    accumulate(Drawing drawing, Image<const float> image, ImageGradient<float> gradient, float* __restrict__ sums) {
+  __shared__ List list;
+  const Pixels at = my_pixels<P>(drawing);
+  const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
+  float g[P][C] = {}, behind[P] = {}, transmittance[P] = {};
+  int32_t last[P];
+#pragma unroll
+  for (int k = 0; k < P; ++k) {
+    const int32_t column = at.column + right_of(k), row = at.row + below(k);
+    last[k] = drawing.count;
+    if (column >= drawing.width || row >= drawing.height) continue;
+    const int64_t pixel = static_cast<int64_t>(row) * drawing.width + column;
+    for (int c = 0; c < C; ++c) g[k][c] = gradient.color[c * plane + pixel];
+    behind[k] = gradient.transmittance[pixel];
+    transmittance[k] = image.transmittance[pixel];
+    last[k] = image.last[pixel];
+  }
+  differentiate_tile<C, kMapped, P>(drawing, at, &list, false, g, behind, transmittance, last,
+                                    [&](int32_t i, int which, float value) {
+                                      atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, value);
+                                    });
+}
+
+__global__ void chain_rule(Instances<float> instances, int32_t channels, Canvas canvas,
+                           const Packed* __restrict__ packed, const float* __restrict__ sums,
+                           InstanceGradient<float> out) {
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i >= instances.count) return;
+  const float* sum = sums + i * kSumStride;
+  const bool drawn = packed[i].opacity > 0;
+  out.position[2 * i] = drawn ? -sum[0] : 0;
+  out.position[2 * i + 1] = drawn ? -sum[1] : 0;
+  out.rotation[i] = drawn ? sum[2] : 0;
+  out.scale[i] = drawn ? -sum[3] / instances.scale[i] : 0;
+  out.opacity[i] = drawn ? sum[kSumOpacity] * static_cast<float>(sigmoid(-instances.opacity[i])) : 0;
+  for (int c = 0; c < channels; ++c) {
+    out.color[channels * i + c] = drawn ? (1 - static_cast<float>(canvas.mu_blend)) * sum[kSumColor + c] : 0;
+  }
+}
+
+cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
+                 const Workspace& workspace, cudaStream_t stream) {
+  if (instances.count == 0) return cudaSuccess;
+  const unsigned blocks = pack_blocks(instances.count);
+  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace.packed, workspace.boxes);
+  if (workspace.sections) {
+    const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+    mark_sections<<<blocks, kPackThreads, 0, stream>>>(drawing, workspace.sections);
+  }
+  return cudaGetLastError();
+}
+
+template <int C>
+cudaError_t draw_all(const Drawing& drawing, const Canvas& canvas, const Image<float>& out, cudaStream_t stream) {
+  const bool mapped = drawing.mu_blend > 0;
+  if (few_tiles(canvas)) {
+    (mapped ? draw<C, true, 2> : draw<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(drawing, out);
+  } else {
+    (mapped ? draw<C, true, 4> : draw<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(drawing, out);
+  }
+  return cudaGetLastError();
+}
+
+template <int C>
+cudaError_t accumulate_all(const Drawing& drawing, const Canvas& canvas, const Image<const float>& image,
+                           const ImageGradient<float>& gradient, float* sums, cudaStream_t stream) {
+  const bool mapped = drawing.mu_blend > 0;
+  if (few_tiles(canvas)) {
+    (mapped ? accumulate<C, true, 2> : accumulate<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(
+        drawing, image, gradient, sums);
+  } else {
+    (mapped ? accumulate<C, true, 4> : accumulate<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(
+        drawing, image, gradient, sums);
+  }
+  return cudaGetLastError();
+}
+
+constexpr size_t kSumBytes = kSumStride * sizeof(float);
+
+}  // namespace
+
+int64_t layout_cells(const Level* levels, int64_t count, Level* cell_levels) {
+  int64_t cells = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    cell_levels[k] = levels[k];
+    if (levels[k].x0 >= levels[k].x1 || levels[k].y0 >= levels[k].y1) continue;
+    cell_levels[k].offset = static_cast<int32_t>(cells);
+    cells += (levels[k].width + 3ll) * (levels[k].height + 3ll);
+  }
+  return cells;
+}
+
+cudaError_t make_cells(const float* texels, const Level* levels, const Level* cell_levels, int64_t count, void* cells,
+                       cudaStream_t stream) {
+  write_cells<<<dim3(static_cast<unsigned>(count), 64), 256, 0, stream>>>(texels, levels, cell_levels,
+                                                                          static_cast<float4*>(cells));
+  return cudaGetLastError();
+}
+
+size_t workspace_bytes(int64_t count) { return lay_out(nullptr, count, kSumBytes).bytes; }
+
+cudaError_t render(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
+                   const Image<float>& out, void* memory, cudaStream_t stream) {
+  const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
+  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
+  const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+  switch (bitmaps.channels) {
+    case 1:
+      return draw_all<1>(drawing, canvas, out, stream);
+    case 3:
+      return draw_all<3>(drawing, canvas, out, stream);
+    case 4:
+      return draw_all<4>(drawing, canvas, out, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
+                            const Image<const float>& image, const ImageGradient<float>& gradient,
+                            const InstanceGradient<float>& out, void* memory, cudaStream_t stream) {
+  if (instances.count == 0) return cudaSuccess;
+  const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
+  float* const sums = static_cast<float*>(workspace.sums);
+  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
+  if (const cudaError_t error = cudaMemsetAsync(sums, 0, instances.count * kSumBytes, stream)) return error;
+  const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+  cudaError_t error = cudaErrorInvalidValue;
+  switch (bitmaps.channels) {
+    case 1:
+      error = accumulate_all<1>(drawing, canvas, image, gradient, sums, stream);
+      break;
+    case 3:
+      error = accumulate_all<3>(drawing, canvas, image, gradient, sums, stream);
+      break;
+    case 4:
+      error = accumulate_all<4>(drawing, canvas, image, gradient, sums, stream);
+      break;
+  }
+  if (error) return error;
+  chain_rule<<<pack_blocks(instances.count), kPackThreads, 0, stream>>>(instances, bitmaps.channels, canvas,
+                                                                        workspace.packed, sums, out);
+  return cudaGetLastError();
+}
+
+}  // namespace diffbmp::cuda

@@ -1,0 +1,276 @@
+// What the CUDA kernels share: the packed instance, and how a block finds the instances of its tile.
+//
+// One block draws one tile with 2 x 4 warps; a warp draws 16 x 2P px, a thread P of them, kStepX apart in x and kStepY
+// apart in y, so that the loads of a warp lie close together. P = 4 (tiles of 32 x 32 px) does least work per pixel, P
+// = 2 (32 x 16 px) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box
+// meets its tile in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its
+// own pixels, 32 at a time, one per lane. No list of a tile ever stands in global memory, so none can overflow.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "../transform.h"
+
+namespace diffbmp::cuda {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32, kWarpsAcross = 2, kWarpsDown = kWarps / kWarpsAcross;
+constexpr int kStepX = 8, kStepY = 4;  // px; a warp is one such step of pixels
+constexpr int kWarpWidth = 2 * kStepX;
+constexpr int kTileWidth = kWarpsAcross * kWarpWidth;
+
+template <int P>
+constexpr int kWarpHeight = P / 2 * kStepY;
+template <int P>
+constexpr int kTileHeight = kWarpsDown * kWarpHeight<P>;
+
+constexpr int kListed = 512;
+constexpr unsigned kAll = 0xffffffffu;
+
+// One instance, ready to draw: what the inner loops read, in 16-byte words. A sample is taken at
+//     n.x = clamp(ax (p.x - x) + bx (p.y - y) + cx, 0, 1),    column = span_x n.x + first column
+// and likewise n.y: what lies outside the support box falls in a cell of zeros, with no test and no branch.
+struct alignas(16) Packed {
+  float x, y, ax, bx;
+  float ay, by, cx, cy;
+  float span_x, first_column, span_y, first_row;  // the firsts with kWhole added
+  float color[kMaxChannels];                      // times 1 - mu_blend
+  float opacity;                                  // o = alpha_max sigmoid(nu)
+  uint32_t offset, stride;  // of the level's first cell, less what kWhole adds (see cell_at); from row to row
+  uint32_t unused;
+};
+
+// The box of an instance on the canvas, px; empty (left > right) where it draws nothing.
+struct alignas(16) Box {
+  float left, top, right, bottom;
+};
+
+// Everything that the kernels read of a scene.
+struct Drawing {
+  const float4* cells;  // [1 or C + 1, cell_count]: alpha, then the colour planes
+  int64_t cell_count;
+  const Packed* packed;      // [count]
+  const Box* boxes;          // [count]
+  const uint32_t* sections;  // [kSections, ceil(count / 32)] which instances meet a section, or null: test them all
+  int32_t count, height, width;
+  int32_t section_size;  // px
+  float mu_blend;
+};
+
+// Sections: the canvas in at most kSectionsAcross x kSectionsAcross squares of a multiple of kTileWidth px.
+constexpr int kSectionsAcross = 8, kSections = kSectionsAcross * kSectionsAcross;
+
+struct Rectangle {
+  float x, y, half_width, half_height;  // the centre of its pixel centres, and how far they reach
+};
+
+__device__ __forceinline__ Rectangle rectangle(int32_t left, int32_t top, int width, int height) {
+  return {left + width / 2.f, top + height / 2.f, (width - 1) / 2.f, (height - 1) / 2.f};
+}
+
+__device__ __forceinline__ bool meets(const Box& box, const Rectangle& r) {
+  return box.left < r.x + r.half_width && box.right > r.x - r.half_width && box.top < r.y + r.half_height &&
+         box.bottom > r.y - r.half_height;
+}
+
+// Whether the turned support box meets a rectangle, as far as the box's own two directions can tell.
+__device__ __forceinline__ bool meets(const Packed& p, const Rectangle& r) {
+  const float dx = r.x - p.x, dy = r.y - p.y;
+  const float x = p.ax * dx + p.bx * dy + p.cx, reach_x = fabsf(p.ax) * r.half_width + fabsf(p.bx) * r.half_height;
+  const float y = p.ay * dx + p.by * dy + p.cy, reach_y = fabsf(p.ay) * r.half_width + fabsf(p.by) * r.half_height;
+  return x + reach_x > 0 && x - reach_x < 1 && y + reach_y > 0 && y - reach_y < 1;
+}
+
+__device__ __forceinline__ Packed fetch(const Packed* __restrict__ packed, int32_t i) {
+  Packed out;
+  const float4* from = reinterpret_cast<const float4*>(packed + i);
+  float4* to = reinterpret_cast<float4*>(&out);
+#pragma unroll
+  for (int k = 0; k < static_cast<int>(sizeof(Packed) / sizeof(float4)); ++k) to[k] = __ldg(from + k);
+  return out;
+}
+
+__device__ __forceinline__ Box fetch(const Box* __restrict__ boxes, int32_t i) {
+  const float4 b = __ldg(reinterpret_cast<const float4*>(boxes + i));
+  return {b.x, b.y, b.z, b.w};
+}
+
+// Where a thread's first pixel centre lies, and the rectangles of its block and its warp.
+struct Pixels {
+  int32_t column, row;
+  int32_t section;
+  Rectangle tile, mine;
+};
+
+template <int P>
+__device__ __forceinline__ Pixels my_pixels(const Drawing& drawing) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int32_t across = (drawing.width + kTileWidth - 1) / kTileWidth;
+  const int32_t left = blockIdx.x % across * kTileWidth, top = blockIdx.x / across * kTileHeight<P>;
+  const int32_t x = left + warp % kWarpsAcross * kWarpWidth, y = top + warp / kWarpsAcross * kWarpHeight<P>;
+  return {x + lane % kStepX, y + lane / kStepX,
+          top / drawing.section_size * kSectionsAcross + left / drawing.section_size,
+          rectangle(left, top, kTileWidth, kTileHeight<P>), rectangle(x, y, kWarpWidth, kWarpHeight<P>)};
+}
+
+// ---- the instances of a tile ---------------------------------------------------------------------------------------
+
+struct List {
+  int32_t instances[kListed];
+  int32_t length;  // of the last list
+  bool complete;   // it held all instances of the tile
+  int32_t found[kWarps];
+};
+
+// How many of a block's threads before this one, and in all, hold what; each thread brings `mine` of them.
+struct Count {
+  int32_t before, total;
+};
+
+__device__ __forceinline__ Count count_up(int32_t mine, List* list) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int32_t sum = mine;
+#pragma unroll
+  for (int width = 1; width < 32; width *= 2) {
+    const int32_t other = __shfl_up_sync(kAll, sum, width);
+    sum += lane >= width ? other : 0;
+  }
+  if (lane == 31) list->found[warp] = sum;
+  __syncthreads();
+  Count out = {sum - mine, 0};
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) {
+    out.before += w < warp ? list->found[w] : 0;
+    out.total += list->found[w];
+  }
+  __syncthreads();
+  return out;
+}
+
+__device__ __forceinline__ Count count_up(bool mine, List* list) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const unsigned votes = __ballot_sync(kAll, mine);
+  if (lane == 0) list->found[warp] = __popc(votes);
+  __syncthreads();
+  Count out = {__popc(votes & ((1u << lane) - 1)), 0};
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) {
+    out.before += w < warp ? list->found[w] : 0;
+    out.total += list->found[w];
+  }
+  __syncthreads();
+  return out;
+}
+
+// Lists the next instances that meet the tile, front first (kForward) or back first, and moves *next on: the instances,
+// or words of 32 of them, that have been looked at. Tests every box, one per thread.
+template <bool kForward>
+__device__ __forceinline__ int32_t list_of_all(const Drawing& drawing, const Rectangle& tile, List* list,
+                                               int32_t* next) {
+  int32_t listed = 0;
+  while (*next < drawing.count && listed + kThreads <= kListed) {
+    const int32_t at = *next + static_cast<int32_t>(threadIdx.x);
+    const int32_t i = kForward ? drawing.count - 1 - at : at;
+    const bool hit = at < drawing.count && meets(fetch(drawing.boxes, i), tile);
+    const Count count = count_up(hit, list);
+    if (hit) list->instances[listed + count.before] = i;
+    listed += count.total;
+    *next += kThreads;
+  }
+  return listed;
+}
+
+// The same out of the instances of the tile's section, 32 per thread: where there are many, and few of them are here.
+template <bool kForward>
+__device__ __forceinline__ int32_t list_of_section(const Drawing& drawing, const Pixels& at, List* list,
+                                                   int32_t* next) {
+  const int32_t words = (drawing.count + 31) / 32;
+  const uint32_t* section = drawing.sections + static_cast<int64_t>(at.section) * words;
+  int32_t listed = 0;
+  while (*next < words) {
+    const int32_t turn = *next + static_cast<int32_t>(threadIdx.x);
+    const int32_t word = kForward ? words - 1 - turn : turn;
+    uint32_t hits = 0;
+    for (uint32_t left = turn < words ? __ldg(section + word) : 0; left != 0; left &= left - 1) {
+      const int bit = __ffs(left) - 1;
+      if (meets(fetch(drawing.boxes, 32 * word + bit), at.tile)) hits |= 1u << bit;
+    }
+    const Count count = count_up(__popc(hits), list);
+    // As many threads as fit, from the first: at least kListed / 32 do where the list is empty.
+    const bool fits = listed + count.before + __popc(hits) <= kListed;
+    if (fits) {
+      for (int32_t k = listed + count.before; hits != 0; ++k) {
+        const int bit = kForward ? 31 - __clz(hits) : __ffs(hits) - 1;
+        list->instances[k] = 32 * word + bit;
+        hits &= ~(1u << bit);
+      }
+    }
+    const int32_t taken = __syncthreads_count(fits);
+    *next += taken;
+    if (taken < kThreads) {
+      // The threads that fit are the first ones; the first that did not says how far the list came.
+      if (static_cast<int32_t>(threadIdx.x) == taken) list->length = listed + count.before;
+      __syncthreads();
+      return list->length;
+    }
+    listed += count.total;
+  }
+  return listed;
+}
+
+template <bool kForward>
+__device__ __forceinline__ int32_t list_next(const Drawing& drawing, const Pixels& at, List* list, int32_t* next,
+                                             bool* more) {
+  const bool sections = drawing.sections != nullptr;
+  const int32_t listed = sections ? list_of_section<kForward>(drawing, at, list, next)
+                                  : list_of_all<kForward>(drawing, at.tile, list, next);
+  *more = *next < (sections ? (drawing.count + 31) / 32 : drawing.count);
+  __syncthreads();
+  return listed;
+}
+
+// Calls visit(i, packed) once per warp for each listed instance from `first` on that meets the warp's pixels, in the
+// order of the list or, kReversed, against it. After every 32 instances of the list `finished()` may end it.
+template <bool kReversed, typename Visit, typename Finished>
+__device__ __forceinline__ void visit_list(const Drawing& drawing, const Rectangle& mine, const List* list,
+                                           int32_t listed, int32_t first, Visit visit, Finished finished) {
+  const int lane = threadIdx.x % 32;
+  const int32_t batches = (listed + 31) / 32;
+  for (int32_t batch = 0; batch < batches; ++batch) {
+    const int32_t base = 32 * (kReversed ? batches - 1 - batch : batch);
+    bool hit = base + lane < listed;
+    if (hit) {
+      const int32_t i = list->instances[base + lane];
+      hit = i >= first && meets(fetch(drawing.packed, i), mine);
+    }
+    for (unsigned left = __ballot_sync(kAll, hit); left != 0;) {
+      const int bit = kReversed ? 31 - __clz(left) : __ffs(left) - 1;
+      left &= ~(1u << bit);
+      const int32_t i = list->instances[base + bit];
+      visit(i, fetch(drawing.packed, i));
+    }
+    if (finished()) break;
+  }
+}
+
+// ---- sampling ------------------------------------------------------------------------------------------------------
+
+// Adding 2^23 rounds to whole numbers, here down, and leaves them in the low bits: faster than a conversion.
+constexpr float kWhole = 8388608.f;
+constexpr uint32_t kWholeBits = 0x4b000000;
+
+// The cell at d = p - position; Packed::offset makes up for kWholeBits, modulo 2^32.
+__device__ __forceinline__ Cell<float> cell_at(const Packed& p, float dx, float dy) {
+  const float x = __saturatef(madd(p.ax, dx, madd(p.bx, dy, p.cx)));
+  const float y = __saturatef(madd(p.ay, dx, madd(p.by, dy, p.cy)));
+  const float column = __fmaf_rd(x, p.span_x, p.first_column), row = __fmaf_rd(y, p.span_y, p.first_row);
+  const uint32_t cell = __float_as_uint(row) * p.stride + (__float_as_uint(column) + p.offset);
+  return {static_cast<int32_t>(cell), madd(x, p.span_x, p.first_column - column), madd(y, p.span_y, p.first_row - row)};
+}
+
+__device__ __forceinline__ Quad<float> quad_at(const float4* __restrict__ plane, int32_t cell) {
+  const float4 quad = __ldg(plane + cell);
+  return {quad.x, quad.y, quad.z, quad.w};
+}
+
+}  // namespace diffbmp::cuda

@@ -1,10 +1,10 @@
 // Canvas to texels and back: placement, bounds, sampling and their derivatives. Host and device share this text.
 //
 // A pixel centre p of the canvas falls on the texel coordinates
-//     t = A (p - position) + c,    A = diag(w_k / w, h_k / h) R(-rotation) / scale,    c = ((w_k + 1) / 2, (h_k + 1) / 2)
-// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels. Texel (i, j) of the level with its border of zeros has
-// its centre at t = (i, j): those of the bitmap run from 1 to w_k. In `AffineGradient` and below, G is the derivative of
-// the loss by t.
+//     t = A (p - position) + c
+//     A = diag(w_k / w, h_k / h) R(-rotation) / scale,  c = ((w_k + 1) / 2, (h_k + 1) / 2)
+// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels. The level's border of zeros is counted: texel (i, j) has
+// its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the derivative of the loss by t.
 #pragma once
 
 #include <cmath>
@@ -151,7 +151,7 @@ DIFFBMP_INLINE Interval horizontal_extent(const Corners& box, double top, double
   return out;
 }
 
-// 1 / slope, and something large for a slope of nothing.
+// 1 / slope; something large for a slope of nothing.
 template <typename T>
 DIFFBMP_INLINE T inverse(T slope) {
   const T flat = static_cast<T>(1e-20);
@@ -182,7 +182,7 @@ struct Cell {
   V fx, fy;                       // where in the cell, 0 to 1
 };
 
-// The cell of texel coordinates t. A t outside the level is taken to its border, where values are zero (slopes are not).
+// The cell of texel coordinates t. Outside the level, the nearest on its border: values are zero there, slopes are not.
 template <typename T, typename V>
 DIFFBMP_INLINE Cell<V> cell_at(const Placement<T>& place, V x, V y) {
   using I = typename Index<V>::type;

@@ -1,8 +1,8 @@
-// Gradients, tile by tile and back to front, in one pass: with
-//     R   the derivative of the loss by all that lies behind instance i, were nothing in front of it
-//     V_i = (1 - mu_blend) (g . color_i) M_i + mu_blend (g . S_i) - R M_i,    g: by the picture's colour
-// the loss changes by T_i V_i with o_i and by T_i o_i dV_i with the sample's place, and R + o_i V_i lies behind instance
-// i + 1. T_i, the transmittance before instance i, is the one behind it divided by 1 - o_i M_i.
+// Gradients, tile by tile and back to front, in one pass. With g the derivative of the loss by the picture's colour and
+// R the one by all that lies behind instance i, were nothing in front of it,
+//     V_i = (1 - mu_blend) (g . color_i) M_i + mu_blend (g . S_i) - R M_i
+// the loss changes by T_i V_i with o_i and by T_i o_i dV_i with the sample's place; behind the next instance in front
+// lies R + o_i V_i. T_i, the transmittance before instance i, is the one behind it divided by 1 - o_i M_i.
 #include <algorithm>
 #include <memory>
 
@@ -99,7 +99,7 @@ template <typename T, int C, bool kMapped>
 void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
                      const Tiles<T>& tiles, int64_t index, const Image<const T>& image,
                      const ImageGradient<T>& gradient, Sums<C>* out) {
-  const Tile tile = tiles.tile(index, canvas);
+  const Tile tile = tiles.tile(index);
   Blocks<Block<T, C>> blocks{};  // zeros beyond the canvas: nothing there has a gradient
   constexpr int kPixels = Blocks<Block<T, C>>::kPixels;
   int32_t backmost = INT32_MAX;
@@ -118,11 +118,12 @@ void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, c
     const int32_t* last = image.last + (tile.top + row) * canvas.width + tile.left;
     backmost = std::min(backmost, *std::min_element(last, last + tile.width));
   }
-  for (int64_t k = tiles.begin[index]; k < tiles.begin[index + 1]; ++k) {
-    const int32_t i = tiles.instances[k];
-    out[k] = i < backmost ? Sums<C>{}
-                          : accumulate<T, C, kMapped>(bitmaps, instances, tiles.places[i], i,
-                                                      static_cast<T>(canvas.mu_blend), tile, &blocks);
+  const auto list = tiles.list(index);
+  for (const int32_t* i = list.begin; i != list.end; ++i) {
+    out[list.first_pair + (i - list.begin)] =
+        *i < backmost ? Sums<C>{}
+                      : accumulate<T, C, kMapped>(bitmaps, instances, tiles.place(*i), *i,
+                                                  static_cast<T>(canvas.mu_blend), tile, &blocks);
   }
 }
 
@@ -138,11 +139,10 @@ void add(const Sums<C>& from, Sums<C>* to) {
 template <typename T, int C>
 void accumulate_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
                     const Image<const T>& image, const ImageGradient<T>& gradient, const InstanceGradient<T>& out) {
-  const Tiles<T> tiles = bin(bitmaps, instances, canvas);
-  const int64_t tile_count = tiles.across * tiles.down;
+  const Tiles<T> tiles(bitmaps, instances, canvas);
   const auto run = canvas.mu_blend > 0 ? accumulate_tile<T, C, true> : accumulate_tile<T, C, false>;
-  const std::unique_ptr<Sums<C>[]> parts(new Sums<C>[tiles.instances.size()]);
-  parallel_for_each(tile_count, [&](int64_t index) {
+  const std::unique_ptr<Sums<C>[]> parts(new Sums<C>[tiles.pair_count()]);
+  parallel_for_each(tiles.count(), [&](int64_t index) {
     run(bitmaps, instances, canvas, tiles, index, image, gradient, parts.get());
   });
 
@@ -151,13 +151,13 @@ void accumulate_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, co
   parallel_for_each(blocks, [&](int64_t block) {
     const int64_t first = instances.count * block / blocks, end = instances.count * (block + 1) / blocks;
     std::vector<Sums<C>> sums(end - first, Sums<C>{});
-    for (int64_t tile = 0; tile < tile_count; ++tile) {
-      const auto list = tiles.instances.begin();
-      auto k = std::lower_bound(list + tiles.begin[tile], list + tiles.begin[tile + 1], first);
-      for (; k != list + tiles.begin[tile + 1] && *k < end; ++k) add(parts[k - list], &sums[*k - first]);
+    for (int64_t tile = 0; tile < tiles.count(); ++tile) {
+      const auto list = tiles.list(tile);
+      const int32_t* i = std::lower_bound(list.begin, list.end, first);
+      for (; i != list.end && *i < end; ++i) add(parts[list.first_pair + (i - list.begin)], &sums[*i - first]);
     }
     for (int64_t i = first; i < end; ++i) {
-      const Placement<T>& place = tiles.places[i];
+      const Placement<T>& place = tiles.place(i);
       const Sums<C>& sum = sums[i - first];
       const PlacementGradient by =
           place.drawn ? chain(place, instances.scale[i], sum.affine) : PlacementGradient{0, 0, 0, 0};

@@ -67,17 +67,16 @@ bool opaque(const Blocks<Block<T, C>>& blocks) {
 template <typename T, int C, bool kMapped>
 void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas, const Tiles<T>& tiles,
                int64_t index, const Image<T>& out) {
-  const Tile tile = tiles.tile(index, canvas);
+  const Tile tile = tiles.tile(index);
   Blocks<Block<T, C>> blocks{};
   for (auto& row : blocks.rows) {
     for (Block<T, C>& block : row) block.transmittance = 1;
   }
 
-  const int32_t* begin = tiles.instances.data() + tiles.begin[index];
-  const int32_t* end = tiles.instances.data() + tiles.begin[index + 1];
-  for (const int32_t* i = end; i-- != begin;) {
-    draw<T, C, kMapped>(bitmaps, instances, tiles.places[*i], *i, static_cast<T>(canvas.mu_blend), tile, &blocks);
-    if ((end - i) % kGlance == 0 && opaque(blocks)) break;
+  const auto list = tiles.list(index);
+  for (const int32_t* i = list.end; i-- != list.begin;) {
+    draw<T, C, kMapped>(bitmaps, instances, tiles.place(*i), *i, static_cast<T>(canvas.mu_blend), tile, &blocks);
+    if ((list.end - i) % kGlance == 0 && opaque(blocks)) break;
   }
 
   constexpr int kPixels = Blocks<Block<T, C>>::kPixels;
@@ -94,10 +93,9 @@ void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const C
 
 template <typename T, int C>
 void draw_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas, const Image<T>& out) {
-  const Tiles<T> tiles = bin(bitmaps, instances, canvas);
+  const Tiles<T> tiles(bitmaps, instances, canvas);
   const auto run = canvas.mu_blend > 0 ? draw_tile<T, C, true> : draw_tile<T, C, false>;
-  parallel_for_each(tiles.across * tiles.down,
-                    [&](int64_t index) { run(bitmaps, instances, canvas, tiles, index, out); });
+  parallel_for_each(tiles.count(), [&](int64_t index) { run(bitmaps, instances, canvas, tiles, index, out); });
 }
 
 }  // namespace

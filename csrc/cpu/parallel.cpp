@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 
 #if defined(__SSE__)
@@ -38,7 +39,7 @@ class FlushDenormals {
 void parallel_for_each(int64_t count, const std::function<void(int64_t)>& task) {
   // ATen cuts a range into one piece per thread, whatever the pieces weigh; the counter evens them out.
   std::atomic<int64_t> next{0};
-  at::parallel_for(0, thread_count(), 1, [&](int64_t, int64_t) {
+  at::parallel_for(0, std::min(count, thread_count()), 1, [&](int64_t, int64_t) {
     const FlushDenormals guard;
     for (int64_t i = next++; i < count; i = next++) task(i);
   });

@@ -81,7 +81,7 @@ def write_and_quit():
     set_form(instances=2000, steps=1, form="painted")
     yield from easel.choose()
     trigger("diffbmp_optimize")
-    yield Until(lambda: session().job.written[0] > 0, 40, "the first layer")
+    yield Until(lambda: session().job.written[0] > 0, 40, "the first layers")
     easel.document.setModified(False)
     Krita.instance().action("file_quit").trigger()
     yield 60

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
+from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import Instance, Record, add_record, load
@@ -19,6 +20,7 @@ from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Placeme
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 
 BUDGET = 0.015  # s of work before Krita's events have their turn
+BREATH = 2  # ms until the next step: many API calls spin the event loop, and timers that are due fire in there instead
 PAUSE = 10  # ms between two looks at something that Krita does meanwhile
 UNGROUPED = 1000  # more layers than this go into sub-groups, without which edits in the group become slow
 SUBGROUP = 50  # layers
@@ -86,7 +88,7 @@ class WriteBack(QObject):
             self.failed.emit("Writing the layers failed in a way that was not foreseen; nothing was changed.")
             raise
         else:
-            QTimer.singleShot(PAUSE if waits else 0, self.advance)
+            QTimer.singleShot(PAUSE if waits else BREATH, self.advance)
 
     def build(self) -> Generator[bool, None, str]:
         """The work in steps; yields whether it waits for Krita, returns the new group's id."""
@@ -98,9 +100,10 @@ class WriteBack(QObject):
             group = collapsed_group(scratch, self.name)
             nodes = []
             for node in self.make_layers(scratch, group):
-                nodes.append(node)
-                self.progress.emit(len(nodes), len(self.pieces))
-                yield False
+                if node is not None:
+                    nodes.append(node)
+                    self.progress.emit(len(nodes), len(self.pieces))
+                yield node is None
                 self.check_open()
             if self.form == "live":
                 pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
@@ -125,12 +128,14 @@ class WriteBack(QObject):
             close_scratch(scratch)
 
     def make_layers(self, scratch: Any, group: Any) -> Iterator[Any]:
-        """One layer after the other, in the group or, where there are many, in sub-groups."""
+        """One layer after the other, in the group or, where there are many, in sub-groups; None to wait."""
         count, parent = len(self.pieces), group
         for index, piece in enumerate(self.pieces):
             if count > UNGROUPED and index % SUBGROUP == 0:
                 parent = collapsed_group(scratch, f"{index + 1:04d} to {min(index + SUBGROUP, count):04d}")
                 group.addChildNode(parent, None)
+            while self.form == "live" and Document.active() is None:
+                yield None  # Krita cannot read a shape, and crashes, without any document in front
             if isinstance(piece, LivePiece):
                 node = live_layer(scratch, self.layer_name(index), piece, self.place)
             else:

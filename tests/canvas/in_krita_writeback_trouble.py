@@ -9,6 +9,7 @@ from written import begin, open_documents, scene
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.records import KEY
+from krita_diffbmp.qt import QApplication
 
 VALUES = [(20 + i % 200, 20 + i % 150, 0.1 * i, 1.0, 0.8) for i in range(300)]
 
@@ -152,3 +153,21 @@ def test_undo_during_the_write_back():
     trigger("edit_undo")  # takes away the last layer that the scene has made
     yield Until(lambda: written.said)
     assert written.outcome[0] == "done"
+
+
+def test_an_empty_window_in_front_only_holds_it_up():
+    document, _, _, place = yield from scene()
+    written = begin(place, pieces("live"), VALUES)
+    yield Until(lambda: len(written.progress) > 20, 20, "some layers")
+    window = Krita.instance().openWindow().qwindow()
+    window.show()
+    QApplication.setActiveWindow(window)
+    assert Document.active() is None
+    yield 0.1
+    made = len(written.progress)
+    yield 0.5
+    assert made == len(written.progress) < len(VALUES)
+    window.close()
+    yield Until(lambda: written.said, 30)
+    assert written.outcome[0] == "done"
+    assert len(document.topLevelNodes()) == 3

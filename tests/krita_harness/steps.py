@@ -7,6 +7,8 @@ A check is a function or a generator function. A generator returns to Krita's ev
     yield Until(condition, 60, "the group to appear")
 
 and goes on from there, through `QTimer.singleShot`: never a nested event loop, in which Krita postpones its own events.
+Nor does it go on inside one of Krita's: API calls that wait for an image let timers run meanwhile, but no input, so
+that what a check did then no artist could do, and closing a document then crashes Krita.
 What a check returns is its report (anything JSON takes). A check has 60 seconds, or what `@limit(seconds)` says.
 `@cases(a, b, ...)` runs it once for each literal, which is its only argument.
 
@@ -36,7 +38,33 @@ from krita_diffbmp.qt import QApplication, QTimer
 Check = Callable[..., Any]
 POLL = 0.01  # s between two looks at a condition
 DEFAULT_LIMIT = 60.0  # s
+top_level = 0  # Python frames below a slot that Krita's own event loop calls; `run` finds out
 GRACE = 20.0  # s beyond its limit after which a check that does not come back ends Krita
+
+
+def depth() -> int:
+    """Python frames on the stack."""
+    frame, count = sys._getframe(), 0
+    while frame is not None:
+        frame, count = frame.f_back, count + 1  # type: ignore[assignment]
+    return count
+
+
+def later(seconds: float, call: Callable[[], Any]) -> None:
+    """Calls from Krita's own event loop, as an artist's input would arrive: never from inside an API call."""
+
+    def arrive() -> None:
+        if is_nested():
+            QTimer.singleShot(1, arrive)
+        else:
+            call()
+
+    QTimer.singleShot(round(1000 * seconds), arrive)
+
+
+def is_nested() -> bool:
+    """Whether the calling slot runs while some Python code waits for a call into Krita to return."""
+    return depth() > top_level + 3  # depth, is_nested and the slot
 
 
 @dataclass(frozen=True)
@@ -113,8 +141,7 @@ class Runner:
         except BaseException as raised:
             return self.end(raised)
         if isinstance(wait, int | float):
-            QTimer.singleShot(round(wait * 1000), lambda: self.go_on(check))
-            return None
+            return later(wait, lambda: self.go_on(check))
         until = wait if isinstance(wait, Until) else Until(wait)
         deadline = time.monotonic() + until.seconds
 
@@ -127,11 +154,9 @@ class Runner:
                 return self.go_on(check)
             if time.monotonic() > deadline:
                 return self.go_on(check, TimeoutError(f"waited {until.seconds} s for {until.what}"))
-            QTimer.singleShot(round(POLL * 1000), look)
-            return None
+            return later(POLL, look)
 
-        QTimer.singleShot(0, look)
-        return None
+        return later(0, look)
 
     def end(self, problem: BaseException | None, report: Any = None) -> None:
         seconds = round(time.monotonic() - self.began, 3)
@@ -139,11 +164,11 @@ class Runner:
         error = "".join("".join(traceback.format_exception(each)) for each in problems) or None
         self.write(event="end", name=self.name, error=error, seconds=seconds, report=report)
         if os.environ.get("DIFFBMP_DRIVE_STAY"):
-            QTimer.singleShot(0, self.next)
+            later(0, self.next)
         else:
             # Krita crashes over a document that is closed before its latest changes have come through.
-            QTimer.singleShot(200, close_documents)
-            QTimer.singleShot(250, self.next)
+            later(0.2, close_documents)
+            later(0.25, self.next)
 
 
 def plain(value: Any) -> Any:
@@ -171,6 +196,8 @@ def load(path: str) -> ModuleType:
 
 
 def run(finish: Callable[[], None]) -> None:
+    global top_level
+    top_level = depth() - 3  # without depth, run and the slot that calls it
     faulthandler.enable()
     results = os.environ.get("DIFFBMP_DRIVE_RESULTS")
     try:
@@ -191,7 +218,7 @@ def start_with_event_loop() -> None:
 
     def finish() -> None:
         if not os.environ.get("DIFFBMP_DRIVE_STAY"):
-            QTimer.singleShot(100, lambda: Krita.instance().action("file_quit").trigger())
+            later(0.1, lambda: Krita.instance().action("file_quit").trigger())
 
     QTimer.singleShot(500, lambda: run(finish))
 

@@ -52,6 +52,19 @@ def test_closing_the_document_ends_the_run():
     assert other.state() == before
 
 
+def test_closing_the_document_while_layers_are_made():
+    easel = Easel()
+    set_form(instances=3000, steps=1, form="painted")
+    yield from easel.choose()
+    trigger("diffbmp_optimize")
+    yield Until(lambda: 0 < session().job.written[0] < 2000, 40, "the first layers")
+    easel.document.setModified(False)
+    easel.document.close()
+    yield over()
+    assert "closed" in notice(), notice()
+    assert not Krita.instance().documents()
+
+
 def test_deleting_the_target_during_a_run():
     easel = Easel()
     yield from start(easel)

@@ -1,0 +1,144 @@
+"""The docker itself: its size, its words, the keyboard and the wheel; and what is said when nobody sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from krita_harness.inside import Ticks, trigger
+from krita_harness.steps import Until
+from studio import Easel, at_step, docker, mouse, notice, panel, phase, save_picture, session, set_form, show_docker
+
+from krita_diffbmp.job import Notice, Phase, notice_of
+from krita_diffbmp.qt import QApplication, Qt, QtWidgets
+
+PLUGIN = True
+FIELDS = (QtWidgets.QAbstractButton, QtWidgets.QAbstractSpinBox, QtWidgets.QComboBox, QtWidgets.QSlider)
+
+
+def fields():
+    """Everything in the docker that takes a click."""
+    return [
+        field
+        for kind in FIELDS
+        for field in panel().findChildren(kind)
+        if field.objectName() not in ("qt_spinbox_lineedit", "ScrollLeftButton", "ScrollRightButton")
+    ]
+
+
+def test_everything_has_a_tooltip_and_can_be_reached_by_the_keyboard():
+    yield from show_docker()
+    assert len(fields()) >= 16
+    for field in fields():
+        name = field.accessibleName() or getattr(field, "text", lambda: "")() or field
+        assert field.toolTip(), f"no tooltip: {name}"
+        assert field.focusPolicy() & Qt.FocusPolicy.TabFocus, f"not reached with Tab: {name}"
+
+
+def test_it_fits_a_narrow_docker_of_any_height():
+    easel = Easel()
+    yield from show_docker()
+    set_form(steps=20000)
+    yield from easel.choose()
+    assert panel().minimumSizeHint().width() <= 280
+    for height in (260, 950):
+        docker().resize(280, height)
+        yield 0.3
+        assert docker().width() == 280 and docker().height() == height
+        yield from save_picture(f"narrow_{height}")
+        for field in fields():
+            if field.isVisible():
+                right = field.mapTo(panel(), field.rect().topRight()).x()
+                assert right < 280, f"{field.accessibleName()} is cut off"
+    docker().resize(280, 260)
+    trigger("diffbmp_optimize")
+    yield at_step(2)
+    yield Until(lambda: not panel().preview.image().isNull(), 5, "the preview")
+    assert panel().preview.width() > 100 and panel().preview.height() >= 64
+    yield from save_picture("narrow_running")
+    trigger("diffbmp_cancel")
+
+
+def test_the_wheel_scrolls_and_changes_nothing():
+    yield from show_docker()
+    before = panel().form.choices()
+    for field in (panel().form.instances, panel().form.preset, panel().form.mu_blend):
+        point = field.mapToGlobal(field.rect().center())
+        yield from mouse("mousemove", str(point.x()), str(point.y()), "click", "5", "click", "4", "click", "5")
+    assert panel().form.choices() == before
+
+
+def test_a_preset_sets_the_steps_and_the_steps_name_the_preset():
+    form = panel().form
+    set_form(steps=300)
+    assert form.preset.currentData() == "standard"
+    form.preset.setCurrentIndex(form.preset.findData("fine"))
+    form.preset.activated.emit(form.preset.currentIndex())
+    assert form.steps.value() == 1000 == session().choices.settings.steps
+    form.steps.setValue(123)
+    assert form.preset.currentData() == ""
+
+
+def test_the_size_range_stays_a_range_and_the_dice_rolls():
+    form = panel().form
+    set_form(min_size=5.0, max_size=10.0)
+    form.min_size.setValue(30)
+    assert form.max_size.value() == 30
+    form.max_size.setValue(2)
+    assert form.min_size.value() == 2
+    seeds = set()
+    for _ in range(3):
+        form.new_seed.click()
+        seeds.add(session().choices.settings.seed)
+    assert len(seeds) == 3
+
+
+def floating_messages() -> list[object]:
+    return [w for w in QApplication.allWidgets() if w.metaObject().className() == "KisFloatingMessage"]
+
+
+def test_a_hidden_docker_speaks_over_the_canvas():
+    easel = Easel()
+    set_form(steps=20000)
+    yield from easel.choose()
+    docker().hide()
+    yield 0.2
+    before = len(floating_messages())
+    trigger("diffbmp_optimize")
+    yield Until(lambda: len(floating_messages()) > before, 5, "a message over the canvas")
+    yield at_step(2)
+    trigger("diffbmp_cancel")
+    trigger("diffbmp_show")
+
+
+def test_an_unforeseen_failure_can_be_copied():
+    yield from show_docker()
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as failure:
+        found = notice_of(failure)
+    session()._tell(found)
+    assert panel().notice.isVisible() and panel().notice.copy.isVisible()
+    panel().notice.copy.click()
+    assert "ZeroDivisionError" in QApplication.clipboard().text()
+    yield from save_picture("failure")
+    assert "memory" in notice_of(MemoryError()).text
+    assert "memory" in notice_of(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")).text
+    session()._tell(Notice("\n".join(f"note {i}" for i in range(9))))
+    assert "6 more" in panel().notice.text.text() and "note 8" in panel().notice.text.toolTip()
+    assert notice().endswith("note 8")
+
+
+def test_the_window_answers_during_a_run():
+    """A generous bound for busy machines; benchmarks/gui_tick.py has the figures."""
+    easel = Easel()
+    yield from show_docker()
+    set_form(steps=20000)
+    yield from easel.choose()
+    trigger("diffbmp_optimize")
+    yield at_step(2)
+    ticks = Ticks()
+    yield 2
+    gaps = ticks.stop()
+    assert phase() is Phase.RUNNING
+    trigger("diffbmp_cancel")
+    assert np.median(gaps) < 0.04 and gaps.max() < 1, gaps.max()
+    return {"median ms": 1000 * np.median(gaps), "longest ms": 1000 * gaps.max()}

@@ -139,6 +139,74 @@ def test_where_follows_the_environment():
         assert done.stdout == place + "\n"
 
 
+def set_up_here(folder: Path, commands: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """tools/setup on a Debian 13 on which these commands (name: shell script) behave as said."""
+    for name, script in commands.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    environment = {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "DIFFBMP_RUN": "direct",
+    }
+    command = [TOOLS / "setup", *arguments]
+    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+# A Debian 13 that lacks the packages of which the file `lacking` speaks.
+DEBIAN_13 = {
+    "apt-get": 'echo "apt-get $*"; rm -f "$HOME/lacking"',
+    "dpkg": "exit 0",
+    "dpkg-query": 'case "$*" in *Version*) echo 1:5.2.9; exit;; esac\n'
+    'for last; do :; done\n[ -e "$HOME/lacking" ] && grep -qx "$last" "$HOME/lacking" || echo installed',
+    "id": "echo 1000",
+}
+
+
+def test_set_up_has_nothing_to_do(tmp_path: Path):
+    done = set_up_here(tmp_path, DEBIAN_13)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "set-up: ready: Krita 5.2.9 of this system\n"
+
+
+def test_set_up_without_sudo_names_the_command_and_stops(tmp_path: Path):
+    (tmp_path / "lacking").write_text("xvfb\nninja-build\n")
+    done = set_up_here(tmp_path, {**DEBIAN_13, "sudo": "exit 1"})
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert said[1].strip() == "apt-get update && apt-get install -y --no-install-recommends ninja-build xvfb"
+    assert (tmp_path / "lacking").exists()
+
+
+def test_set_up_installs_with_sudo(tmp_path: Path):
+    (tmp_path / "lacking").write_text("xvfb\n")
+    done = set_up_here(tmp_path, {**DEBIAN_13, "sudo": '[ "$1" = -n ] && shift; exec "$@"'})
+    assert done.returncode == 0 and "ready" in done.stdout
+    log = (tmp_path / "cache/krita_diffbmp/setup.log").read_text()
+    assert "apt-get install -y --no-install-recommends xvfb" in log
+
+
+def test_set_up_says_where_it_failed(tmp_path: Path):
+    (tmp_path / "lacking").write_text("xvfb\n")
+    commands = {**DEBIAN_13, "apt-get": "echo E: no network; exit 100", "id": "echo 0"}
+    done = set_up_here(tmp_path, commands)
+    assert done.returncode == 1
+    assert "E: no network" in done.stdout and "setup.log" in done.stderr
+
+
+def test_set_up_refuses_an_old_krita(tmp_path: Path):
+    done = set_up_here(tmp_path, {**DEBIAN_13, "dpkg": "exit 1"})
+    assert done.returncode == 1 and "5.2 or newer" in done.stderr
+
+
+def test_set_up_dry_run_changes_nothing(tmp_path: Path):
+    (tmp_path / "lacking").write_text("xvfb\n")
+    done = set_up_here(tmp_path, {**DEBIAN_13, "id": "echo 0"}, "--dry-run")
+    assert "would run as root" in done.stdout
+    assert (tmp_path / "lacking").exists() and not (tmp_path / "cache").exists()
+
+
 def box_is_usable() -> bool:
     """The box needs a system whose Krita is too old, root, and mounts of our own (not within another box)."""
     where = subprocess.run([TOOLS / "where"], capture_output=True, text=True).stdout.strip()

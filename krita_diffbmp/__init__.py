@@ -53,14 +53,21 @@ else:
 
         def createActions(self, window: Any) -> None:
             for name, text, command in (
-                ("diffbmp_optimize", i18n("DiffBMP: Optimize"), lambda: session().optimize()),
-                ("diffbmp_pause", i18n("DiffBMP: Pause or Resume"), lambda: session().toggle_pause()),
-                ("diffbmp_stop", i18n("DiffBMP: Stop and Keep"), lambda: session().stop()),
-                ("diffbmp_cancel", i18n("DiffBMP: Cancel"), lambda: session().cancel()),
-                ("diffbmp_show", i18n("DiffBMP: Show Docker"), show_docker),
+                ("diffbmp_optimize", i18n("DiffBMP: Optimize"), "optimize"),
+                ("diffbmp_pause", i18n("DiffBMP: Pause or Resume"), "toggle_pause"),
+                ("diffbmp_stop", i18n("DiffBMP: Stop and Keep"), "stop"),
+                ("diffbmp_cancel", i18n("DiffBMP: Cancel"), "cancel"),
             ):
                 action = window.createAction(name, text, "tools/scripts")
-                action.triggered.connect(command)
+                action.triggered.connect(lambda _, command=command: perform(command))
+            action = window.createAction("diffbmp_show", i18n("DiffBMP: Show Docker"), "tools/scripts")
+            action.triggered.connect(lambda: show_docker())
+
+    def perform(command: str) -> None:
+        try:
+            getattr(session(), command)()
+        except ModuleNotFoundError:  # the docker says what is missing
+            show_docker()
 
     def show_docker() -> None:
         for docker in Krita.instance().dockers():

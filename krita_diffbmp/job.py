@@ -137,7 +137,7 @@ class Job(QObject):
         self._writeback: WriteBack | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(POLL)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._tick)
 
     @property
     def busy(self) -> bool:
@@ -223,6 +223,14 @@ class Job(QObject):
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self.changed.emit()
+
+    def _tick(self) -> None:
+        try:
+            self._look()
+        except Exception as failure:
+            if self._worker is not None:
+                self._worker.cancel()
+            self._end(notice_of(failure))
 
     def _look(self) -> None:
         """What has become of the worker since."""

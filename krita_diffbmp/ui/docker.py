@@ -252,9 +252,9 @@ class RunBar(QWidget):
         column.addWidget(self.bar)
         column.addWidget(self.status)
         row = QHBoxLayout()
-        for button in (self.optimize, self.pause, self.stop, self.cancel):
+        for button, share in ((self.optimize, 1), (self.pause, 3), (self.stop, 4), (self.cancel, 3)):
             button.setMinimumWidth(40)
-            row.addWidget(button, 1)
+            row.addWidget(button, share)
         column.addLayout(row)
 
     def show_phase(self, phase: Phase, ready: bool) -> None:

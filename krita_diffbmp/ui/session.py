@@ -72,7 +72,11 @@ class Session(QObject):
 
     def look(self) -> None:
         """Follows what is selected in Krita."""
-        picked = self._picked()
+        try:
+            picked = self._picked()
+        except Exception as failure:  # told once: what fails now fails with every tick
+            self._timer.stop()
+            return self._tell(notice_of(failure))
         if picked != self.picked:
             self.picked = picked
             self.picked_changed.emit()

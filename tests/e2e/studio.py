@@ -150,11 +150,11 @@ def phase() -> Phase:
 
 
 def at_step(step: int) -> Until:
-    """Until the run has done that many steps."""
+    """Until the run has done that many steps, and the docker knows that it is under way."""
 
     def reached() -> bool:
         progress = session().job.progress
-        return progress is not None and progress.step >= step
+        return progress is not None and progress.step >= step and phase() is not Phase.STARTING
 
     return Until(reached, 40, f"step {step}")
 

@@ -150,7 +150,7 @@ def set_up_here(folder: Path, commands: dict[str, str], *arguments: str) -> subp
         "XDG_CACHE_HOME": str(folder / "cache"),
         "DIFFBMP_RUN": "direct",
     }
-    command = [TOOLS / "setup", *arguments]
+    command = [str(TOOLS / "setup"), *arguments]
     return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 

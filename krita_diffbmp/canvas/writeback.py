@@ -113,17 +113,7 @@ class WriteBack(QObject):
             scratch.waitForDone()
             copy = group.clone()
             yield False
-            target, picked = self.check_place(), document.active_layer
-            result = self.attach(copy, target)
-            yield True
-            if document.is_open:
-                add_record(document, self.record(result))
-                # Krita picks the new group, a little after it was added; the artist's pick is put back.
-                still_there = document.layer(picked.id) if picked is not None else None
-                if still_there is not None:
-                    document.handle.setActiveNode(still_there.node)
-            yield True
-            return result.id
+            return (yield from self.attach(copy))
         finally:
             close_scratch(scratch)
 
@@ -172,12 +162,25 @@ class WriteBack(QObject):
             )
         return target
 
-    def attach(self, group: Any, target: Layer) -> Layer:
-        """Adds the finished group above the target: the one change to the artist's document."""
-        target.node.parentNode().addChildNode(group, target.node)
+    def attach(self, group: Any) -> Generator[bool, None, str]:
+        """Adds the finished group above the target, in steps as `build`."""
+        document = self.place.document
+        target, picked = self.check_place(), document.active_layer
+        target.node.parentNode().addChildNode(group, target.node)  # the one change to the artist's document
         self.is_attached = True
-        self.place.document.handle.refreshProjection()
-        return Layer(group)
+        result = Layer(group)
+        yield True
+        if document.is_open:
+            document.handle.refreshProjection()  # without it, layers that were cloned show nothing
+        yield True
+        if document.is_open:
+            add_record(document, self.record(result))
+            # Krita picks the new group, a little after it was added; the artist's pick is put back.
+            still_there = document.layer(picked.id) if picked is not None else None
+            if still_there is not None:
+                document.handle.setActiveNode(still_there.node)
+        yield True
+        return result.id
 
     def record(self, group: Layer) -> Record:
         layers = [layer for child in group.children() for layer in (child.children() if child.is_group else [child])]

@@ -12,7 +12,7 @@ from krita_diffbmp.engine.scene import Instances
 from krita_diffbmp.problem import Settings
 
 WINDOW = 7  # px, side of the square that the variance is taken over
-BASE_DENSITY = 0.1  # of the calmest place, relative to the busiest
+BASE_DENSITY = 0.3  # of the calmest place, relative to the busiest
 SIZE_NOISE = 0.1  # standard deviation, relative
 COLOR_NOISE = 0.02  # standard deviation, logits
 COLOR_MARGIN = 0.01  # colours start within [margin, 1 - margin]: a logit further out would hardly learn
@@ -33,6 +33,9 @@ class Parameters:
     def copy(self) -> Parameters:
         """Detached from this one and from autograd."""
         return Parameters(**{field.name: getattr(self, field.name).detach().clone() for field in fields(self)})
+
+    def to(self, device: torch.device | str) -> Parameters:
+        return Parameters(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def instances(self, bitmap_sides: Tensor, ratio: float = 1.0) -> Instances:
         """As the renderer takes them; `bitmap_sides` [P] are longest sides in bitmap px.
@@ -64,7 +67,7 @@ def structure(target: Tensor) -> Tensor:
 def sample_pixels(density: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draws `count` pixels (row [N], column [N]) in proportion to a density [H, W]."""
     cumulative = density.double().flatten().cumsum(0)
-    chance = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
+    chance = torch.rand(count, generator=generator, dtype=torch.float64).to(density.device) * cumulative[-1]
     index = torch.searchsorted(cumulative, chance, right=True).clamp(max=len(cumulative) - 1)
     return index // density.shape[1], index % density.shape[1]
 

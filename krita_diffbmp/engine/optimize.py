@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from krita_diffbmp.engine import losses, pyramid, schedule
 from krita_diffbmp.engine.checks import check_problem
+from krita_diffbmp.engine.gpu import cuda_trouble
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
 from krita_diffbmp.engine.recycle import error_density, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
@@ -35,6 +36,7 @@ BETAS = (0.8, 0.8)
 
 EVALUATE_EVERY = 10  # steps
 PREVIEW_EVERY = 0.2  # s
+NOISE_MARGIN = 63  # px
 PACE_WINDOW = 20  # steps that the time left is estimated from
 
 
@@ -49,23 +51,27 @@ class Optimization:
         check_problem(problem)
         settings = problem.settings
         self._problem = problem
-        self._notes = _choose_device(settings.device)
+        self._device, self._notes = choose_device(settings.device)
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
-        self._target = target = working_target(problem.target, settings.working_size)
+        target = working_target(problem.target, settings.working_size)
+        self._parameters = initialize(target, len(problem.bitmaps), settings, self._generator).to(self._device)
+        self._target = target = target.to(self._device)
         self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
         self._channels, self._height, self._width = self._target_color.shape
-        self._white = torch.full((self._channels, 1, 1), losses.white(self._channels))
-        self._noise = torch.empty_like(self._target_color)
+        self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
+        self._noise = self._make_noise()
+        self._error = losses.SquaredError(self._target_color, self._target_transmittance)
 
-        self._parameters = initialize(target, len(problem.bitmaps), settings, self._generator)
         low, high = size_range(settings, self._height, self._width)
         self._size_bounds = math.log(low), math.log(high)
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
-        self._sides = torch.tensor(sides, dtype=torch.float32)  # [P] bitmap px
-        self._sharp = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
+        self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
+        self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
+        self._sharp = self._packed.to(self._device)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
         self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
+        self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 
         self._step = 0
         self._best: Parameters | None = None
@@ -105,9 +111,9 @@ class Optimization:
         for group, start in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = start * schedule.rate(done)
         rendering = render(self._scene(self._bitmaps(schedule.blur(done))))
-        loss = self._loss(rendering)
+        loss, *gradients = self._loss(rendering)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
         self._optimizer.step()
         self._hold_bounds()
         self._step += 1
@@ -115,16 +121,37 @@ class Optimization:
             self._recycle(rendering)
         return loss.item(), rendering
 
-    def _loss(self, rendering: Rendering) -> Tensor:
-        images = rendering.color, rendering.transmittance, self._target_color, self._target_transmittance
+    def _loss(self, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
+        """The error of a rendering on this step's background, and its gradients by colour and transmittance."""
         match self._problem.settings.background:
             case "noise":
-                torch.rand(self._noise.shape, out=self._noise, generator=self._generator)
-                return losses.squared_error(*images, self._noise)
+                return self._error.over(self._next_noise(), rendering.color, rendering.transmittance)
             case "white":
-                return losses.squared_error(*images, self._white)
+                return self._error.over(self._white, rendering.color, rendering.transmittance)
             case "transparent":
-                return losses.squared_error_with_alpha(*images)
+                return self._error.with_alpha(rendering.color, rendering.transmittance)
+
+    def _make_noise(self) -> Tensor:
+        """What `_next_noise` takes a step's noise from: on the CPU more than it needs, on the GPU room for it."""
+        if self._device.type == "cuda":
+            return torch.empty_like(self._target_color)
+        if self._problem.settings.background != "noise":
+            return torch.empty(0)
+        size = self._channels, self._height + NOISE_MARGIN, self._width + NOISE_MARGIN
+        return torch.rand(size, generator=self._generator)
+
+    def _next_noise(self) -> Tensor:
+        """U[0, 1] [C, H, W] for the step at hand.
+
+        On the CPU, where drawing it anew would take a quarter of a step, a random window of noise that was drawn
+        once: from step to step every pixel's is another. On the GPU it depends on seed, step and pixel alone.
+        """
+        if self._noise.is_cuda:
+            seed = self._problem.settings.seed
+            noise: Tensor = torch.ops.diffbmp.noise(self._noise, *self._noise.shape, seed, self._step)
+            return noise
+        top, left = torch.randint(NOISE_MARGIN + 1, (2,), generator=self._generator).tolist()
+        return self._noise[:, top : top + self._height, left : left + self._width]
 
     @torch.no_grad()
     def _evaluate(self) -> Rendering:
@@ -142,7 +169,7 @@ class Optimization:
         recycle(
             math.ceil(schedule.recycled(self._step, settings.steps) * settings.instances),
             self._parameters,
-            self._optimizer.state,
+            self._moments,
             visible_share(self._scene(self._sharp)),
             error_density(rendering, self._target),
             self._target,
@@ -168,15 +195,16 @@ class Optimization:
         if sigma == 0:
             return self._sharp
         if self._softened[0] != sigma:
-            self._softened = sigma, pyramid.soften(self._sharp, sigma)
+            self._softened = sigma, pyramid.soften(self._packed, sigma).to(self._device)
         return self._softened[1]
 
     def _placements(self, parameters: Parameters) -> Placements:
         """Parameters at working size to numbers in pixels of Problem.target."""
         height, width = self._problem.target.shape[:2]
+        parameters = parameters.to("cpu")
         stretch = torch.tensor([width / self._width, height / self._height])
         with torch.no_grad():
-            instances = parameters.instances(self._sides)
+            instances = parameters.instances(self._sides.cpu())
             opacity = min(self._problem.settings.alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity)
             return Placements(
                 position=_numpy(instances.position * stretch),
@@ -184,7 +212,7 @@ class Optimization:
                 scale=_numpy(instances.scale * stretch.prod().sqrt()),
                 opacity=_numpy(opacity),
                 color=_numpy(instances.color),
-                bitmap=instances.bitmap.numpy().copy(),
+                bitmap=instances.bitmap.cpu().numpy().copy(),
             )
 
 
@@ -202,21 +230,23 @@ class Pace:
         return steps * sum(self._durations) / len(self._durations)
 
 
-def _choose_device(device: Device) -> tuple[str, ...]:
-    """Makes sure that there is such a device; what the artist should know about where the run takes place.
+def choose_device(device: Device) -> tuple[torch.device, tuple[str, ...]]:
+    """Where a run takes place, and what the artist should know about that.
 
     Raises DiffBmpError for CUDA that cannot be used.
     """
+    trouble = cuda_trouble()
+    if device != "cpu" and not trouble:
+        return torch.device("cuda"), ()
     if device == "cuda":
-        cuda = implementation("cuda")
-        reason = cuda.reason if torch.cuda.is_available() else "this PyTorch finds no CUDA device"
-        if reason:
-            raise DiffBmpError(f"CUDA cannot be used: {reason}. Choose the device auto or CPU.")
-        raise DiffBmpError("CUDA cannot be used: this version optimises on the CPU. Choose the device auto or CPU.")
+        raise DiffBmpError(f"CUDA cannot be used: {trouble}. Choose the device auto or CPU.")
+    notes = []
+    if device == "auto" and torch.cuda.is_available():
+        notes.append(f"This run took place on the CPU, because {trouble}.")
     chosen = implementation("cpu")
-    if chosen.name == "extension":
-        return ()
-    return (f"This run used the slow renderer in plain PyTorch, because {chosen.reason}.",)
+    if chosen.name != "extension":
+        notes.append(f"This run used the slow renderer in plain PyTorch, because {chosen.reason}.")
+    return torch.device("cpu"), tuple(notes)
 
 
 def _adam(parameters: Parameters, side: int) -> tuple[torch.optim.Adam, tuple[float, ...]]:

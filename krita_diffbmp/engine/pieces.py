@@ -145,7 +145,7 @@ def _bilinear(framed: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
 
     def between(start: int) -> FloatArray:
         left = flat.take(first + start, axis=0)
-        right = flat.take(first + (start + 1), axis=0)
+        right: FloatArray = flat.take(first + (start + 1), axis=0)
         right -= left
         right *= x
         right += left

@@ -7,6 +7,7 @@ new texel, so the sum of alpha times texel area is the same in every level and n
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -120,10 +121,15 @@ def level_texels(bitmaps: Bitmaps, index: int, level: int) -> Tensor | None:
 
 
 def _premultiplied(pixels: FloatArray, dtype: torch.dtype) -> Tensor:
-    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0))).to(dtype, copy=True)
-    alpha = planes[-1]
-    # The colour of a transparent pixel is unspecified and may be anything, even NaN.
-    planes[:-1] = torch.where(alpha > 0, planes[:-1] * alpha, torch.zeros((), dtype=dtype))
+    """Straight [h, w, C + 1] to premultiplied planes [C + 1, h, w]."""
+    straight = torch.from_numpy(pixels)
+    height, width, count = straight.shape
+    planes = torch.empty(count, height, width, dtype=dtype)
+    alpha = planes[-1].copy_(straight[..., -1])
+    transparent = alpha <= 0
+    for index in range(count - 1):
+        # The colour of a transparent pixel is unspecified and may be anything, even NaN.
+        planes[index].copy_(straight[..., index]).mul_(alpha).masked_fill_(transparent, 0)
     return planes
 
 
@@ -132,8 +138,11 @@ def _sharp_pyramid(planes: Tensor, finest: int, count: int) -> list[Tensor | Non
     _, height, width = planes.shape
     levels: list[Tensor | None] = [planes]
     for level in range(1, count):
-        # Two levels up the factor is 2: the average over four texels, with nothing smeared between them.
-        source = levels[max(level - 2, 0)]
+        if level < finest and level % 2 == 1:
+            levels.append(None)
+            continue
+        # Even levels form a chain of halvings, which smears nothing; odd levels are cut from it, not from each other.
+        source = levels[level - 2 if level % 2 == 0 else max(level - 3, 0)]
         assert source is not None
         smaller = area_resize(source, size_at(height, level), dim=1)
         levels.append(area_resize(smaller, size_at(width, level), dim=2))
@@ -162,6 +171,7 @@ def area_resize(planes: Tensor, size: int, dim: int) -> Tensor:
     return out
 
 
+@functools.lru_cache(maxsize=64)  # bitmaps of one size share theirs
 def _blur_weights(source: int, size: int, cells: int, pad: int, spread: float) -> Tensor:
     """Weights [cells, source] that blur one side of a bitmap while padding and resampling it.
 

@@ -44,13 +44,12 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
   V sum_x = 0, sum_y = 0, sum_xdx = 0, sum_xdy = 0, sum_ydx = 0, sum_ydy = 0, sum_opacity = 0, sum_color[C];
   for (V& sum : sum_color) sum = 0;
   for (int row = foot.first_row; row < foot.end_row; ++row) {
-    const T dy = foot.dy + static_cast<T>(row);
+    const T dy = foot.dy[row];
     const int first = foot.first[row], end = foot.end[row];
     for (int column = first & -V::kCount; column < end; column += V::kCount) {
       Block<T, C>& block = blocks->rows[row][column / V::kCount];
-      const V along = V::count() + static_cast<T>(column);
-      const Cell<V> cell =
-          cell_at(place, madd(V(place.ax), along, V(foot.x[row])), madd(V(place.ay), along, V(foot.y[row])));
+      const V dx = foot.dx[column / V::kCount];
+      const Cell<V> cell = cell_at(place, madd(V(place.ax), dx, V(foot.x[row])), madd(V(place.ay), dx, V(foot.y[row])));
       const Quad<V> mask_quad = load(texels + C * plane, cell.texel, place.stride);
       const Sample<V> mask = bilinear(mask_quad, cell.fx, cell.fy);
       V tinted = -block.behind;
@@ -75,7 +74,6 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
       block.transmittance = before;
       block.behind = madd(opacity, value.value, block.behind);
       const V weight = opacity * before, by_x = weight * value.by_x, by_y = weight * value.by_y;
-      const V dx = along + foot.dx;
       sum_x += by_x;
       sum_y += by_y;
       sum_xdx = madd(by_x, dx, sum_xdx);

@@ -32,9 +32,8 @@ void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placem
   for (int row = foot.first_row; row < foot.end_row; ++row) {
     for (int column = foot.first[row] & -V::kCount; column < foot.end[row]; column += V::kCount) {
       Block<T, C>& block = blocks->rows[row][column / V::kCount];
-      const V along = V::count() + static_cast<T>(column);
-      const Cell<V> cell =
-          cell_at(place, madd(V(place.ax), along, V(foot.x[row])), madd(V(place.ay), along, V(foot.y[row])));
+      const V dx = foot.dx[column / V::kCount];
+      const Cell<V> cell = cell_at(place, madd(V(place.ax), dx, V(foot.x[row])), madd(V(place.ay), dx, V(foot.y[row])));
       const V mask = bilinear(load(texels + C * plane, cell.texel, place.stride), cell.fx, cell.fy).value;
       const I shines = block.transmittance >= V(static_cast<T>(kOpaque));
       const V opacity = select(shines, V(place.opacity), V(0));

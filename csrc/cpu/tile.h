@@ -23,13 +23,15 @@ struct Blocks {
   Block rows[kTileHeight][kTileWidth / kPixels];
 };
 
-// What a tile sees of an instance.
+// What a tile sees of an instance. Distances are taken pixel by pixel, not from the tile's corner on: a small instance
+// far from that corner would lose its last digits.
 template <typename T>
 struct Footprint {
-  T dx, dy;                                      // of the tile's first pixel centre from the instance's position
   int32_t first_row, end_row;                    // rows outside are empty
   int32_t first[kTileHeight], end[kTileHeight];  // columns of each row that the support box covers, to a rounding
-  T x[kTileHeight], y[kTileHeight];              // t at the first pixel centre of each row
+  T dy[kTileHeight];                             // of each row's pixel centres from the instance's position
+  T x[kTileHeight], y[kTileHeight];              // t where dx = 0
+  Lanes<T> dx[kTileWidth / Lanes<T>::kCount];    // of each column's pixel centres
 };
 
 template <typename T>
@@ -38,21 +40,23 @@ inline void find_footprint(const Placement<T>& place, const Tile& tile, Footprin
   using I = typename V::Integers;
   static_assert(kTileHeight % V::kCount == 0);
   const T none = 0, all = kTileWidth;
-  out->dx = static_cast<T>(tile.left + 0.5) - place.x;
-  out->dy = static_cast<T>(tile.top + 0.5) - place.y;
+  const T left = static_cast<T>(tile.left + 0.5), top = static_cast<T>(tile.top + 0.5);
+  for (int column = 0; column < kTileWidth; column += V::kCount) {
+    out->dx[column / V::kCount] = V::count() + (left + static_cast<T>(column)) - place.x;
+  }
   const T per_x = inverse(place.ax), per_y = inverse(place.ay);
-  const T start_x = madd(place.ax, out->dx, place.cx), start_y = madd(place.ay, out->dx, place.cy);
   for (int row = 0; row < kTileHeight; row += V::kCount) {
-    const V dy = V::count() + (out->dy + row);
-    const V x = madd(V(place.bx), dy, V(start_x)), y = madd(V(place.by), dy, V(start_y));
-    V first = -1, last = all;
-    clip(per_x, x, place.x0, place.x1, &first, &last);
-    clip(per_y, y, place.y0, place.y1, &first, &last);
+    const V dy = V::count() + (top + static_cast<T>(row)) - place.y;
+    const V x = madd(V(place.bx), dy, V(place.cx)), y = madd(V(place.by), dy, V(place.cy));
+    dy.store(out->dy + row);
+    x.store(out->x + row);
+    y.store(out->y + row);
+    V first = -1, last = all;  // columns from the tile's first
+    clip(per_x, madd(V(place.ax), V(left - place.x), x), place.x0, place.x1, &first, &last);
+    clip(per_y, madd(V(place.ay), V(left - place.x), y), place.y0, place.y1, &first, &last);
     // floor(first) + 1 and ceil(last), by truncation of what is not negative
     static_cast<I>(smaller(first, V(all)) + 1).store(out->first + row);
     (kTileWidth - static_cast<I>(all - larger(last, V(none)))).store(out->end + row);
-    x.store(out->x + row);
-    y.store(out->y + row);
   }
   int first_row = 0, end_row = kTileHeight;
   while (first_row < end_row && out->first[first_row] >= out->end[first_row]) ++first_row;

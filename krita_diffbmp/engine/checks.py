@@ -30,8 +30,8 @@ def check_problem(problem: Problem) -> None:
         check_pixels(bitmap.pixels, f"bitmap “{bitmap.name}”")
         if bitmap.pixels.shape[2] != planes:
             raise DiffBmpError(
-                f"The bitmap “{bitmap.name}” has {bitmap.pixels.shape[2] - 1} colour channels and the target has "
-                f"{planes - 1}. Convert both to the same colour model."
+                f"The bitmap “{bitmap.name}” and the target differ in their number of colour channels "
+                f"({bitmap.pixels.shape[2] - 1} and {planes - 1}). Convert both to the same colour model."
             )
 
 

@@ -1,0 +1,286 @@
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from krita_diffbmp.engine import losses, optimize, schedule
+from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
+from krita_diffbmp.engine.optimize import Optimization, Pace
+from krita_diffbmp.engine.render import implementation
+from krita_diffbmp.engine.target import PREVIEW_SIZE, preview_image, working_target
+from krita_diffbmp.problem import Bitmap, DiffBmpError, Placements, Problem, Settings
+
+CPU = Settings(instances=40, steps=30, min_size=0.1, max_size=0.5, background="white", device="cpu")
+
+
+def picture(width=48, height=36, channels=3):
+    """Smooth opaque colours: [h, w, C + 1]."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [0.5 + 0.4 * np.sin(x * (0.1 + 0.05 * c) + y * 0.13 + c) for c in range(channels)]
+    return np.stack([*waves, np.ones_like(waves[0])], 2).astype(np.float32)
+
+
+def dab(side=16, channels=3, shade=1.0):
+    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side - 0.5
+    alpha = np.clip(2 - 4 * np.hypot(x, y), 0, 1)
+    return np.stack([*[np.full_like(alpha, shade)] * channels, alpha], 2).astype(np.float32)
+
+
+def problem(channels=3, *, target=None, bitmaps=None, **settings):
+    target = picture(channels=channels) if target is None else target
+    bitmaps = (Bitmap("dab", dab(channels=channels)),) if bitmaps is None else bitmaps
+    return Problem(target, bitmaps, replace(CPU, **settings))
+
+
+def finish(task):
+    run = Optimization(task)
+    return run, list(run)
+
+
+def same(a: Placements, b: Placements) -> bool:
+    return all(np.array_equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(Placements))
+
+
+@pytest.mark.parametrize("background", ["noise", "white", "transparent"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_picture_forms(background, channels):
+    run, progress = finish(problem(channels, background=background, mu_blend=0.0))
+    assert [p.step for p in progress] == list(range(1, 31)) and {p.total for p in progress} == {30}
+    assert progress[-1].psnr > progress[0].psnr + 4
+    result = run.result()
+    assert result.psnr == max(p.psnr for p in progress)
+    placed = result.placements
+    assert placed.position.shape == (40, 2) and placed.color.shape == (40, channels)
+    assert placed.position.dtype == placed.scale.dtype == np.float32 and placed.bitmap.dtype == np.int32
+    assert placed.opacity.min() > 0 and placed.opacity.max() < 1
+    assert placed.color.min() >= 0 and placed.color.max() <= 1
+
+
+@pytest.mark.parametrize("background", ["noise", "white"])
+def test_the_seed_reproduces_a_run_bit_for_bit(background):
+    first, again, other = (finish(problem(background=background, seed=seed)) for seed in (3, 3, 4))
+    assert [p.loss for p in first[1]] == [p.loss for p in again[1]]
+    assert same(first[0].result().placements, again[0].result().placements)
+    assert not same(first[0].result().placements, other[0].result().placements)
+
+
+def test_neither_the_clock_nor_global_random_numbers_matter(monkeypatch):
+    expected = finish(problem(background="noise"))[0].result()
+    monkeypatch.setattr(optimize, "PREVIEW_EVERY", 0.0)
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    found = finish(problem(background="noise"))[0].result()
+    assert same(found.placements, expected.placements)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_run_that_was_left_goes_on_where_it_stopped():
+    task = problem(background="noise")
+    whole, _ = finish(task)
+    parts = Optimization(task)
+    for progress in parts:
+        if progress.step == 13:
+            break
+    assert [p.step for p in parts] == list(range(14, 31))
+    assert same(parts.result().placements, whole.result().placements)
+
+
+def test_there_is_a_result_at_any_time():
+    run = Optimization(problem())
+    start = run.result()
+    assert start.step == 0 and len(start.placements.scale) == 40
+    best = -math.inf
+    for progress in run:
+        assert run.result().psnr >= best
+        best = run.result().psnr
+        assert progress.psnr <= best
+    assert run.result().step <= 30
+
+
+def test_result_is_what_was_evaluated():
+    task = problem()
+    run, _ = finish(task)
+    placed = run.result().placements
+    scene = run._scene(run._sharp)
+    best = replace(
+        scene.instances,
+        position=torch.from_numpy(placed.position),
+        rotation=torch.from_numpy(placed.rotation),
+        scale=torch.from_numpy(placed.scale),
+        opacity=torch.logit(torch.from_numpy(placed.opacity).double() / 0.9999).float(),
+        color=torch.from_numpy(placed.color),
+        bitmap=torch.from_numpy(placed.bitmap),
+    )
+    drawn = optimize.render(replace(scene, instances=best)).over(1.0)
+    target = torch.from_numpy(task.target[..., :3]).permute(2, 0, 1)
+    assert losses.psnr((drawn - target).square().mean().item()) == pytest.approx(run.result().psnr, abs=0.01)
+
+
+def test_alpha_is_the_mask_and_darkness_is_not():
+    """Peer's defect 7: a bitmap's darkness was its mask, so that bright pixels vanished."""
+    results = []
+    for shade in (0.0, 1.0):
+        task = problem(bitmaps=(Bitmap("dab", dab(shade=shade)),), mu_blend=0.0)
+        results.append(finish(task)[0].result())
+    assert same(results[0].placements, results[1].placements)
+    assert results[1].psnr > 15
+
+
+def test_the_blur_schedule_is_followed(monkeypatch):
+    """Peer's defect 8: the schedule was ignored."""
+    drawn = []
+    soften = optimize.pyramid.soften
+    monkeypatch.setattr(
+        optimize.pyramid, "soften", lambda bitmaps, sigma: drawn.append(sigma) or soften(bitmaps, sigma)
+    )
+    run = Optimization(problem(steps=40))
+    used = []
+    monkeypatch.setattr(run, "_scene", lambda bitmaps, scene=run._scene: used.append(bitmaps) or scene(bitmaps))
+    for progress in run:
+        sharp = schedule.blur((progress.step - 1) / 40) == 0
+        if progress.step % optimize.EVALUATE_EVERY and not schedule.recycled(progress.step, 40):
+            assert (used[-1] is run._sharp) == sharp
+    assert drawn == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
+
+
+def test_learning_rates_start_anew_with_every_run():
+    """Peer's defect 8: the rate of the opacity was multiplied in place on every run."""
+    constants = optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE
+    rates = []
+    for _ in range(2):
+        run = Optimization(problem())
+        next(iter(run))
+        rates.append([group["lr"] for group in run._optimizer.param_groups])
+    assert rates[0] == rates[1]
+    assert constants == (optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE)
+    finish(problem())
+    assert list(run._rates) == rates[0]
+
+
+def test_sizes_and_centres_stay_in_bounds():
+    task = problem(min_size=0.2, max_size=0.3, steps=60)
+    placed = finish(task)[0].result().placements
+    sizes = placed.scale * 16
+    assert sizes.min() >= 0.2 * 48 - 1e-3 and sizes.max() <= 0.3 * 48 + 1e-3
+    assert (placed.position >= -sizes[:, None]).all()
+    assert (placed.position <= np.array([48, 36]) + sizes[:, None]).all()
+
+
+def test_a_large_target_is_optimised_smaller_and_placed_at_full_size():
+    target = picture(200, 150)
+    run, _ = finish(problem(target=target, working_size=50))
+    assert (run._width, run._height) == (50, 38)
+    placed = run.result().placements
+    assert placed.position[:, 0].max() > 120 and placed.position[:, 0].max() < 260
+    assert placed.scale.max() * 16 > 0.2 * 200
+
+
+def test_working_target_is_a_premultiplied_average():
+    target = picture(40, 30)
+    target[::2, :, 3] = 0
+    target[::2, :, :3] = np.nan
+    small = working_target(target, 20)
+    assert small.shape == (4, 15, 20) and small.isfinite().all()
+    torch.testing.assert_close(small[3], torch.full((15, 20), 0.5))
+    expected = target[1::2, :, :3].reshape(15, 20, 2, 3).mean(2) / 2
+    np.testing.assert_allclose(small[:3].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_previews_are_small_8_bit_and_straight():
+    alpha = torch.full((700, 900), 0.5)
+    for channels, expected in ((1, [51] * 3), (3, [51] * 3), (4, [163] * 3)):
+        image = preview_image(torch.full((channels, 700, 900), 0.1), 1 - alpha)
+        assert image.dtype == np.uint8 and image.shape[2] == 4 and max(image.shape) <= PREVIEW_SIZE
+        assert image[3, 5].tolist() == [*expected, 128]
+    assert Optimization(problem(steps=1)).result().notes == () or implementation("cpu").name == "reference"
+    assert finish(problem(steps=1))[1][-1].preview is not None
+
+
+def test_pace():
+    pace = Pace()
+    for seconds in (5.0, *[0.1] * optimize.PACE_WINDOW):
+        pace.add(seconds)
+    assert pace.seconds(7) == pytest.approx(0.7)
+
+
+def test_no_time_is_left_at_the_end():
+    progress = finish(problem(steps=12))[1]
+    assert all(p.seconds_left > 0 for p in progress[:-1]) and progress[-1].seconds_left == 0
+
+
+def test_without_the_extension_the_reference_runs_and_says_so(monkeypatch):
+    from krita_diffbmp.engine import render
+
+    absent = render.extension.Status(False, "the extension is not built: python3 build_ext.py")
+    monkeypatch.setattr(render.extension, "status", lambda: absent)
+    run, progress = finish(problem(steps=4))
+    (note,) = run.result().notes
+    assert "plain PyTorch" in note and "not built" in note and progress[-1].psnr > 5
+
+
+def test_tiny_and_strange_bitmaps_work():
+    bitmaps = (
+        Bitmap("one pixel", np.ones((1, 1, 4), np.float32)),
+        Bitmap("line", np.ones((1, 60, 4), np.float32)),
+        Bitmap("larger than the canvas", dab(300)),
+    )
+    assert finish(problem(bitmaps=bitmaps))[1][-1].psnr > 10
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_instances_and_few_steps(count):
+    for steps in (1, 2, 21):
+        assert len(finish(problem(instances=count, steps=steps))[1]) == steps
+
+
+def with_pixel(array, value):
+    array = array.copy()
+    array[3, 3, 0] = value
+    return array
+
+
+TRANSPARENT = np.zeros((12, 12, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"instances": 0}, "number of instances"),
+        ({"instances": INSTANCE_LIMIT + 1}, "number of instances"),
+        ({"steps": 0}, "number of steps"),
+        ({"min_size": 0.3, "max_size": 0.2}, "smallest size"),
+        ({"min_size": 0.0}, "greater than 0"),
+        ({"max_size": math.nan}, "greater than 0"),
+        ({"alpha_max": 0.0}, "maximum opacity"),
+        ({"mu_blend": 1.5}, "original colours"),
+        ({"working_size": 1}, "working size"),
+        ({"background": "pink"}, "background"),
+        ({"device": "abacus"}, "device"),
+        ({"target": np.ones((1, 1, 4), np.float32)}, "1 x 1"),
+        ({"target": TRANSPARENT}, "target layer is fully transparent"),
+        ({"target": with_pixel(picture(), math.nan)}, "not numbers"),
+        ({"target": with_pixel(picture(), math.inf)}, "not numbers"),
+        ({"target": np.ones((20, 20, 6), np.float32)}, "colour model"),
+        ({"bitmaps": ()}, "no bitmap"),
+        ({"bitmaps": (Bitmap("empty one", TRANSPARENT),)}, "“empty one” is fully transparent"),
+        ({"bitmaps": (Bitmap("gray one", dab(channels=1)),)}, "“gray one” and the target differ"),
+        ({"bitmaps": (Bitmap("broken", with_pixel(np.ones((9, 9, 4), np.float32), math.nan)),)}, "not numbers"),
+    ],
+)
+def test_impossible_problems_get_a_sentence(change, sentence):
+    with pytest.raises(DiffBmpError, match=sentence):
+        Optimization(problem(**change))
+
+
+def test_a_hundred_thousand_instances_are_allowed():
+    check_problem(problem(instances=INSTANCE_LIMIT))
+
+
+def test_cuda_that_is_not_there_is_refused_in_words():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(DiffBmpError, match="CUDA cannot be used"):
+        Optimization(problem(device="cuda"))
+    assert finish(problem(device="auto", steps=2))[1][-1].step == 2

@@ -57,8 +57,11 @@ def load_torch() -> None:
 
 
 def thread_count() -> int:
-    """One processor is left to Krita's window."""
+    """One processor is left to Krita's window, of those that this process may use."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # there is no limit, or no such file, outside containers
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        available = min(available, round(quota / period))
     return max(1, available - 1)
 
 

@@ -60,8 +60,8 @@ def thumbnail(layer: Layer, side: int) -> Any:
     bits = image.constBits()
     bits.setsize(image.sizeInBytes())
     shown = np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)[..., 3] > 0
-    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
-    if not len(rows):
+    rows, columns = np.flatnonzero(shown.any(axis=1)).tolist(), np.flatnonzero(shown.any(axis=0)).tolist()
+    if not rows:
         return QImage()
     box = QRect(columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
     size = bounds.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio).expandedTo(QSize(1, 1))

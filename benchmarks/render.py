@@ -73,7 +73,8 @@ class Optimisation:
 
     def __init__(self, target: Tensor, bitmaps: list[FloatArray], settings: Settings, use: Name) -> None:
         self.use, self.settings = use, settings
-        self.target, self.opaque = target[:-1].contiguous(), 1 - target[-1]
+        self.target = target[:-1].contiguous()
+        self.error = losses.SquaredError(self.target, 1 - target[-1])
         self.bitmaps: Bitmaps = pyramid.pack(bitmaps)
         self.sides = torch.tensor([float(max(bitmap.shape[:2])) for bitmap in bitmaps])
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -99,9 +100,9 @@ class Optimisation:
     def step(self) -> None:
         torch.rand(self.noise.shape, out=self.noise, generator=self.generator)
         drawn = render(self.scene(), self.use)
-        loss = losses.squared_error(drawn.color, drawn.transmittance, self.target, self.opaque, self.noise)
+        _, *gradients = self.error.over(self.noise, drawn.color, drawn.transmittance)
         self.adam.zero_grad()
-        loss.backward()
+        torch.autograd.backward([drawn.color, drawn.transmittance], gradients)
         self.adam.step()
 
     def covered(self) -> tuple[int, float]:

@@ -87,10 +87,15 @@ def unusable(libraries: Path = LIBRARY_FOLDER) -> str:
 @functools.cache
 def status() -> Status:
     """Loads the library, once for all, if that can be done."""
-    reason = unusable()
+    return load(LIBRARY_FOLDER)
+
+
+def load(libraries: Path) -> Status:
+    """Loads the library that stands in a folder; a process can do that once."""
+    reason = unusable(libraries)
     if reason:
         return Status(False, reason)
-    folder = folder_for(torch.__version__)
+    folder = folder_for(torch.__version__, libraries)
     try:
         torch.ops.load_library(str(folder / LIBRARY))  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError) as error:

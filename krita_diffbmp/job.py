@@ -96,10 +96,10 @@ class Worker(threading.Thread):
             self.predecessor = None
         lower_priority()
         load_torch()
-        from krita_diffbmp.engine.optimize import Optimization
         from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
+        from krita_diffbmp.engine.run import Run
 
-        optimization = Optimization(self.problem)
+        optimization = Run(self.problem)
         self.notes = optimization.result().notes
         for progress in optimization:
             self.progress = progress

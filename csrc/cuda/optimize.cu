@@ -98,7 +98,7 @@ __device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const L
 }
 
 template <int C, bool kMapped, int P>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
     descend(Drawing drawing, Loss loss, Clock* __restrict__ clock, Whole* __restrict__ sums) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
@@ -115,7 +115,8 @@ __global__ void __launch_bounds__(kThreads, 3)
 }
 
 template <int C, bool kMapped, int P>
-__global__ void __launch_bounds__(kThreads, 4) measure(Drawing drawing, Loss loss, Clock* __restrict__ clock) {
+__global__ void __launch_bounds__(kThreads, kDrawBlocks<P>)
+    measure(Drawing drawing, Loss loss, Clock* __restrict__ clock) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
@@ -251,20 +252,16 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Optimization& run, const C
   return mark(drawing_of(bitmaps, run.count, canvas, workspace), workspace, stream);
 }
 
-template <int C>
+template <int C, bool kMapped>
 cudaError_t step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas, const Loss& loss,
                  const Adam& adam, const Memory& memory, cudaStream_t stream) {
   const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
-  Whole* const sums = static_cast<Whole*>(memory.drawn.sums);
-  const bool mapped = canvas.mu_blend > 0;
-  if (few_tiles(canvas)) {
-    (mapped ? descend<C, true, 2> : descend<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(
-        drawing, loss, memory.clock, sums);
-  } else {
-    (mapped ? descend<C, true, 4> : descend<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(
-        drawing, loss, memory.clock, sums);
-  }
-  if (const cudaError_t error = cudaGetLastError()) return error;
+  const cudaError_t error = with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
+    constexpr int P = decltype(p)::value;
+    descend<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, loss, memory.clock,
+                                                                      static_cast<Whole*>(memory.drawn.sums));
+  });
+  if (error) return error;
   const double scale = mean(loss, C, canvas);
   update<C><<<larger(pack_blocks(run.count), 1u), kPackThreads, 0, stream>>>(
       bitmaps, run, canvas, adam, scale / kLossOne, static_cast<float>(2 * scale / kSumOne), memory.clock,
@@ -272,20 +269,16 @@ cudaError_t step(const Bitmaps<float>& bitmaps, const Optimization& run, const C
   return mark(drawing, memory.drawn, stream);
 }
 
-template <int C>
+template <int C, bool kMapped>
 cudaError_t evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas, const Loss& loss,
                      const Memory& memory, cudaStream_t stream) {
   if (const cudaError_t error = pack<C>(bitmaps, run, canvas, memory.evaluated, stream)) return error;
   const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.evaluated);
-  const bool mapped = canvas.mu_blend > 0;
-  if (few_tiles(canvas)) {
-    (mapped ? measure<C, true, 2> : measure<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(drawing, loss,
-                                                                                                     memory.clock);
-  } else {
-    (mapped ? measure<C, true, 4> : measure<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(drawing, loss,
-                                                                                                     memory.clock);
-  }
-  if (const cudaError_t error = cudaGetLastError()) return error;
+  const cudaError_t error = with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
+    constexpr int P = decltype(p)::value;
+    measure<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, loss, memory.clock);
+  });
+  if (error) return error;
   keep_best<<<1, 1024, 0, stream>>>(run, kPlaced + C, mean(loss, C, canvas) / kLossOne, memory.clock);
   return cudaGetLastError();
 }
@@ -311,13 +304,17 @@ cudaError_t optimize_pack(const Bitmaps<float>& bitmaps, const Optimization& run
 cudaError_t optimize_step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                           const Loss& loss, const Adam& adam, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
+  const bool mapped = canvas.mu_blend > 0;
   switch (bitmaps.channels) {
     case 1:
-      return step<1>(bitmaps, run, canvas, loss, adam, memory, stream);
+      return mapped ? step<1, true>(bitmaps, run, canvas, loss, adam, memory, stream)
+                    : step<1, false>(bitmaps, run, canvas, loss, adam, memory, stream);
     case 3:
-      return step<3>(bitmaps, run, canvas, loss, adam, memory, stream);
+      return mapped ? step<3, true>(bitmaps, run, canvas, loss, adam, memory, stream)
+                    : step<3, false>(bitmaps, run, canvas, loss, adam, memory, stream);
     case 4:
-      return step<4>(bitmaps, run, canvas, loss, adam, memory, stream);
+      return mapped ? step<4, true>(bitmaps, run, canvas, loss, adam, memory, stream)
+                    : step<4, false>(bitmaps, run, canvas, loss, adam, memory, stream);
   }
   return cudaErrorInvalidValue;
 }
@@ -325,13 +322,17 @@ cudaError_t optimize_step(const Bitmaps<float>& bitmaps, const Optimization& run
 cudaError_t optimize_evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                               const Loss& loss, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
+  const bool mapped = canvas.mu_blend > 0;
   switch (bitmaps.channels) {
     case 1:
-      return evaluate<1>(bitmaps, run, canvas, loss, memory, stream);
+      return mapped ? evaluate<1, true>(bitmaps, run, canvas, loss, memory, stream)
+                    : evaluate<1, false>(bitmaps, run, canvas, loss, memory, stream);
     case 3:
-      return evaluate<3>(bitmaps, run, canvas, loss, memory, stream);
+      return mapped ? evaluate<3, true>(bitmaps, run, canvas, loss, memory, stream)
+                    : evaluate<3, false>(bitmaps, run, canvas, loss, memory, stream);
     case 4:
-      return evaluate<4>(bitmaps, run, canvas, loss, memory, stream);
+      return mapped ? evaluate<4, true>(bitmaps, run, canvas, loss, memory, stream)
+                    : evaluate<4, false>(bitmaps, run, canvas, loss, memory, stream);
   }
   return cudaErrorInvalidValue;
 }

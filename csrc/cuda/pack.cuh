@@ -1,6 +1,8 @@
 // From instances to what the inner loops read.
 #pragma once
 
+#include <type_traits>
+
 #include "tile.cuh"
 
 namespace diffbmp::cuda {
@@ -78,7 +80,7 @@ inline Workspace lay_out(void* memory, int64_t count, size_t sum_bytes) {
 inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Canvas& canvas,
                           const Workspace& workspace) {
   const int64_t side = canvas.width > canvas.height ? canvas.width : canvas.height;
-  const int64_t tiles = (side + kTileWidth * kSectionsAcross - 1) / (kTileWidth * kSectionsAcross);
+  const int64_t units = (side + kSectionUnit * kSectionsAcross - 1) / (kSectionUnit * kSectionsAcross);
   return {reinterpret_cast<const float4*>(bitmaps.texels),
           bitmaps.texel_count,
           workspace.packed,
@@ -87,7 +89,7 @@ inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Ca
           static_cast<int32_t>(count),
           static_cast<int32_t>(canvas.height),
           static_cast<int32_t>(canvas.width),
-          static_cast<int32_t>(tiles * kTileWidth),
+          static_cast<int32_t>(units * kSectionUnit),
           static_cast<float>(canvas.mu_blend)};
 }
 
@@ -115,7 +117,27 @@ unsigned tiles(const Canvas& canvas) {
                                ((canvas.height + kTileHeight<P> - 1) / kTileHeight<P>));
 }
 
-// Two pixels per thread where four would leave multiprocessors without a tile, or with too few to hide their waits.
-inline bool few_tiles(const Canvas& canvas) { return tiles<4>(canvas) < 600; }
+// Calls launch(P as a constant) with the most pixels per thread that still leave every multiprocessor several tiles.
+// The colour maps of the bitmaps take registers: with them, no more than 4.
+template <bool kMapped, typename Launch>
+cudaError_t with_pixels_per_thread(const Canvas& canvas, Launch launch) {
+  int device = 0, processors = 0;
+  if (const cudaError_t error = cudaGetDevice(&device)) return error;
+  if (const cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device)) {
+    return error;
+  }
+  if constexpr (!kMapped) {
+    if (tiles<8>(canvas) > 3.5 * processors) {
+      launch(std::integral_constant<int, 8>());
+      return cudaGetLastError();
+    }
+  }
+  if (tiles<4>(canvas) > 4.0 * processors) {
+    launch(std::integral_constant<int, 4>());
+  } else {
+    launch(std::integral_constant<int, 2>());
+  }
+  return cudaGetLastError();
+}
 
 }  // namespace diffbmp::cuda

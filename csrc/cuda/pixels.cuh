@@ -116,11 +116,22 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
     float values[8] = {}, fourth = 0, gx[P], gy[P];  // G
+    Cell<float> cells[P];
+    Quad<float> quads[P];
+    Sample<float> masks[P];
+    bool anything = false;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
-      const Cell<float> cell = cell_at(p, dx + right_of(k), dy + below(k));
-      const Quad<float> mask_quad = quad_at(drawing.cells, cell.texel);
-      const Sample<float> mask = bilinear(mask_quad, cell.fx, cell.fy);
+      cells[k] = cell_at(p, dx + right_of(k), dy + below(k));
+      quads[k] = quad_at(drawing.cells, cells[k].texel);
+      masks[k] = bilinear(quads[k], cells[k].fx, cells[k].fy);
+      anything |= masks[k].value > 0;
+    }
+    if (!__any_sync(kAll, anything)) return;
+#pragma unroll
+    for (int k = 0; k < P; ++k) {
+      const Cell<float>& cell = cells[k];
+      const Sample<float>& mask = masks[k];
       const float opacity = i >= last[k] ? p.opacity : 0;
       const float through = madd(-opacity, mask.value, 1.f);
       const float before = transmittance[k] * reciprocal(through);
@@ -130,7 +141,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
 #pragma unroll
       for (int c = 0; c < C; ++c) tinted = madd(p.color[c], g[k][c], tinted);
       if constexpr (kMapped) {
-        Quad<float> quad = scaled(tinted, mask_quad);
+        Quad<float> quad = scaled(tinted, quads[k]);
 #pragma unroll
         for (int c = 0; c < C; ++c) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;

@@ -31,7 +31,7 @@ __global__ void pack_instances(Bitmaps<float> bitmaps, Instances<float> instance
 }
 
 template <int C, bool kMapped, int P>
-__global__ void __launch_bounds__(kThreads, 4) draw(Drawing drawing, Image<float> out) {
+__global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing, Image<float> out) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads, 4) draw(Drawing drawing, Image<float
 }
 
 template <int C, bool kMapped, int P>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
     accumulate(Drawing drawing, Image<const float> image, ImageGradient<float> gradient, float* __restrict__ sums) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
@@ -102,29 +102,21 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instance
   return cudaGetLastError();
 }
 
-template <int C>
+template <int C, bool kMapped>
 cudaError_t draw_all(const Drawing& drawing, const Canvas& canvas, const Image<float>& out, cudaStream_t stream) {
-  const bool mapped = drawing.mu_blend > 0;
-  if (few_tiles(canvas)) {
-    (mapped ? draw<C, true, 2> : draw<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(drawing, out);
-  } else {
-    (mapped ? draw<C, true, 4> : draw<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(drawing, out);
-  }
-  return cudaGetLastError();
+  return with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
+    constexpr int P = decltype(p)::value;
+    draw<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, out);
+  });
 }
 
-template <int C>
+template <int C, bool kMapped>
 cudaError_t accumulate_all(const Drawing& drawing, const Canvas& canvas, const Image<const float>& image,
                            const ImageGradient<float>& gradient, float* sums, cudaStream_t stream) {
-  const bool mapped = drawing.mu_blend > 0;
-  if (few_tiles(canvas)) {
-    (mapped ? accumulate<C, true, 2> : accumulate<C, false, 2>)<<<tiles<2>(canvas), kThreads, 0, stream>>>(
-        drawing, image, gradient, sums);
-  } else {
-    (mapped ? accumulate<C, true, 4> : accumulate<C, false, 4>)<<<tiles<4>(canvas), kThreads, 0, stream>>>(
-        drawing, image, gradient, sums);
-  }
-  return cudaGetLastError();
+  return with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
+    constexpr int P = decltype(p)::value;
+    accumulate<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, image, gradient, sums);
+  });
 }
 
 constexpr size_t kSumBytes = kSumStride * sizeof(float);
@@ -156,13 +148,17 @@ cudaError_t render(const Bitmaps<float>& bitmaps, const Instances<float>& instan
   const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
   if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
   const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+  const bool mapped = canvas.mu_blend > 0;
   switch (bitmaps.channels) {
     case 1:
-      return draw_all<1>(drawing, canvas, out, stream);
+      return mapped ? draw_all<1, true>(drawing, canvas, out, stream)
+                    : draw_all<1, false>(drawing, canvas, out, stream);
     case 3:
-      return draw_all<3>(drawing, canvas, out, stream);
+      return mapped ? draw_all<3, true>(drawing, canvas, out, stream)
+                    : draw_all<3, false>(drawing, canvas, out, stream);
     case 4:
-      return draw_all<4>(drawing, canvas, out, stream);
+      return mapped ? draw_all<4, true>(drawing, canvas, out, stream)
+                    : draw_all<4, false>(drawing, canvas, out, stream);
   }
   return cudaErrorInvalidValue;
 }
@@ -176,16 +172,20 @@ cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float
   if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
   if (const cudaError_t error = cudaMemsetAsync(sums, 0, instances.count * kSumBytes, stream)) return error;
   const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+  const bool mapped = canvas.mu_blend > 0;
   cudaError_t error = cudaErrorInvalidValue;
   switch (bitmaps.channels) {
     case 1:
-      error = accumulate_all<1>(drawing, canvas, image, gradient, sums, stream);
+      error = mapped ? accumulate_all<1, true>(drawing, canvas, image, gradient, sums, stream)
+                     : accumulate_all<1, false>(drawing, canvas, image, gradient, sums, stream);
       break;
     case 3:
-      error = accumulate_all<3>(drawing, canvas, image, gradient, sums, stream);
+      error = mapped ? accumulate_all<3, true>(drawing, canvas, image, gradient, sums, stream)
+                     : accumulate_all<3, false>(drawing, canvas, image, gradient, sums, stream);
       break;
     case 4:
-      error = accumulate_all<4>(drawing, canvas, image, gradient, sums, stream);
+      error = mapped ? accumulate_all<4, true>(drawing, canvas, image, gradient, sums, stream)
+                     : accumulate_all<4, false>(drawing, canvas, image, gradient, sums, stream);
       break;
   }
   if (error) return error;

@@ -1,8 +1,8 @@
 // What the CUDA kernels share: the packed instance, and how a block finds the instances of its tile.
 //
 // One block draws one tile with 2 x 4 warps; a warp draws 16 x 2P px, a thread P of them, kStepX apart in x and kStepY
-// apart in y, so that the loads of a warp lie close together. P = 4 (tiles of 32 x 32 px) does least work per pixel, P
-// = 2 (32 x 16 px) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box
+// apart in y, so that the loads of a warp lie close together. P = 8 (tiles of 32 x 64 px) does least work per pixel,
+// P = 2 (32 x 16 px) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box
 // meets its tile in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its
 // own pixels, 32 at a time, one per lane. No list of a tile ever stands in global memory, so none can overflow.
 #pragma once
@@ -23,6 +23,14 @@ template <int P>
 constexpr int kWarpHeight = P / 2 * kStepY;
 template <int P>
 constexpr int kTileHeight = kWarpsDown * kWarpHeight<P>;
+
+// Blocks that a multiprocessor holds at once, and with that the registers of a thread: what measured fastest.
+template <int P>
+constexpr int kDrawBlocks = P == 8 ? 2 : 4;
+template <int P>
+constexpr int kGradientBlocks = P == 8   ? 2
+                                : P == 4 ? 3
+                                         : 4;
 
 constexpr int kListed = 512;
 constexpr unsigned kAll = 0xffffffffu;
@@ -57,8 +65,11 @@ struct Drawing {
   float mu_blend;
 };
 
-// Sections: the canvas in at most kSectionsAcross x kSectionsAcross squares of a multiple of kTileWidth px.
+// Sections: the canvas in at most kSectionsAcross x kSectionsAcross squares of a multiple of kSectionUnit px, so that
+// every tile lies in one.
+constexpr int kSectionUnit = 64;
 constexpr int kSectionsAcross = 8, kSections = kSectionsAcross * kSectionsAcross;
+static_assert(kSectionUnit % kTileWidth == 0 && kSectionUnit % kTileHeight<8> == 0, "a tile must not span sections");
 
 struct Rectangle {
   float x, y, half_width, half_height;  // the centre of its pixel centres, and how far they reach

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from dataclasses import dataclass
 
 import torch
 
 from krita_diffbmp.engine.render import implementation
+from krita_diffbmp.problem import Problem
 
 MEGABYTE = 1e6
 RESERVE = 200.0  # MB left to the screen and to others
+SCALE_ROUNDING = 1.2  # half an octave between levels: the one that is drawn may be this much too fine
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,12 @@ class Card:
 
     name: str
     memory: float  # MB
-    free: float  # MB
+    free: float  # MB, for everybody; that which this process keeps in store counts, too
+
+    @property
+    def usable(self) -> float:
+        """MB that a run may take."""
+        return self.free - RESERVE
 
 
 def card() -> Card | None:
@@ -27,7 +35,8 @@ def card() -> Card | None:
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()
-    return Card(torch.cuda.get_device_name(), total / MEGABYTE, free / MEGABYTE)
+    stored = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return Card(torch.cuda.get_device_name(), total / MEGABYTE, (free + stored) / MEGABYTE)
 
 
 @functools.cache
@@ -52,9 +61,7 @@ def cuda_trouble() -> str:
 
 def is_cuda_error(error: BaseException) -> bool:
     """Whether an exception comes from the GPU rather than from a mistake in the program."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and ("CUDA" in str(error) or "cuda" in str(error))
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -86,18 +93,35 @@ def _rebuild() -> str:
     return f"python3 build_ext.py --cuda --arch {major}.{minor}"
 
 
-def estimate(count: int, height: int, width: int, channels: int, cells: int) -> float:
-    """MB of the GPU's memory that a run takes: N instances on a canvas, `cells` of all bitmaps and planes."""
-    pixels = height * width
-    # The target and its transmittance; a picture with its backmost instances, for the preview, and its reductions.
-    images = 4 * pixels * ((channels + 1) * 2 + channels + 2)
-    # Cells, and texels, sharp and softened; 16 bytes to a cell.
-    bitmaps = 2 * 20 * cells
-    instances = count * (3 * 4 * (5 + channels) + 8 * 16 + 4 * 80)
-    return (images + bitmaps + instances) / MEGABYTE
+def abandon(lost: object) -> None:
+    """Keeps an object, and all that it refers to, from ever being freed."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(lost))
 
 
-def fits(megabytes: float) -> bool:
-    """Whether that much is free now."""
-    found = card()
-    return found is not None and megabytes + RESERVE < found.free
+def leave_alone(optimizer: torch.optim.Optimizer) -> None:
+    """Keeps an optimizer of CPU tensors from asking the GPU, at each step, whether it captures a graph: after an error
+    that stays, the question alone fails."""
+    for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+        setattr(optimizer, name, lambda: None)
+
+
+def estimate(problem: Problem) -> float:
+    """MB of the GPU's memory that a run takes, about."""
+    settings = problem.settings
+    height, width, planes = problem.target.shape
+    ratio = min(1.0, settings.working_size / max(height, width))
+    pixels = height * width * ratio * ratio
+    # The target, as read and as compared, and the pictures, gradients and errors that a recycling goes through.
+    images = 4 * pixels * 9 * planes
+    # All levels of a bitmap as large as it may become, in 4 bytes and in cells of 16; sharp and softened.
+    sizes = [
+        min(1.0, settings.max_size * max(height, width) * ratio / max(bitmap.pixels.shape[:2]) * SCALE_ROUNDING)
+        for bitmap in problem.bitmaps
+    ]
+    texels = sum(
+        2 * size * size * bitmap.pixels[..., 0].size for size, bitmap in zip(sizes, problem.bitmaps, strict=True)
+    )
+    cells = 16 * texels * (planes if settings.mu_blend > 0 else 1)
+    bitmaps = 2 * (cells + 4 * texels * planes)
+    instances = settings.instances * 1024.0
+    return float(images + bitmaps + instances) / MEGABYTE

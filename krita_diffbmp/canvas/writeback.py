@@ -165,18 +165,17 @@ class WriteBack(QObject):
     def attach(self, group: Any) -> Generator[bool, None, str]:
         """Adds the finished group above the target, in steps as `build`."""
         document = self.place.document
-        target, picked = self.check_place(), document.active_layer
-        target.node.parentNode().addChildNode(group, target.node)  # the one change to the artist's document
+        target, picked, result = self.check_place(), document.active_layer, Layer(group)
+        add_record(document, self.record(result))  # first, so that nobody meets the group without its record
+        target.node.parentNode().addChildNode(group, target.node)  # the one change to the artist's layers
         self.is_attached = True
-        result = Layer(group)
         yield True
         if document.is_open:
             document.handle.refreshProjection()  # without it, layers that were cloned show nothing
         yield True
-        if document.is_open:
-            add_record(document, self.record(result))
+        if document.is_open and picked is not None:
             # Krita picks the new group, a little after it was added; the artist's pick is put back.
-            still_there = document.layer(picked.id) if picked is not None else None
+            still_there = document.layer(picked.id)
             if still_there is not None:
                 document.handle.setActiveNode(still_there.node)
         yield True

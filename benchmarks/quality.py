@@ -50,12 +50,12 @@ PEER_PSNR = {  # dB after 100 and 500 iterations
 
 def straight(path: Path) -> FloatArray:
     """A picture as [h, w, 4]."""
-    return np.asarray(Image.open(path).convert("RGBA"), np.float32) / 255
+    return np.asarray(Image.open(path).convert("RGBA"), np.float32) / np.float32(255)
 
 
 def mask(path: Path) -> Bitmap:
     """A gray picture as the alpha of a white bitmap."""
-    alpha = np.asarray(Image.open(path).convert("L"), np.float32) / 255
+    alpha = np.asarray(Image.open(path).convert("L"), np.float32) / np.float32(255)
     return Bitmap(path.stem, np.stack([*[np.ones_like(alpha)] * 3, alpha], 2))
 
 

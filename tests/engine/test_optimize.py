@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from krita_diffbmp.engine import losses, optimize, schedule
+from krita_diffbmp.engine import extension, losses, optimize, pyramid, schedule
 from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
 from krita_diffbmp.engine.optimize import Optimization, Pace
-from krita_diffbmp.engine.render import implementation
+from krita_diffbmp.engine.render import implementation, render
 from krita_diffbmp.engine.target import PREVIEW_SIZE, preview_image, working_target
 from krita_diffbmp.problem import Bitmap, DiffBmpError, Placements, Problem, Settings
 
@@ -113,7 +113,7 @@ def test_result_is_what_was_evaluated():
         color=torch.from_numpy(placed.color),
         bitmap=torch.from_numpy(placed.bitmap),
     )
-    drawn = optimize.render(replace(scene, instances=best)).over(1.0)
+    drawn = render(replace(scene, instances=best)).over(1.0)
     target = torch.from_numpy(task.target[..., :3]).permute(2, 0, 1)
     assert losses.psnr((drawn - target).square().mean().item()) == pytest.approx(run.result().psnr, abs=0.01)
 
@@ -130,33 +130,39 @@ def test_alpha_is_the_mask_and_darkness_is_not():
 
 def test_the_blur_schedule_is_followed(monkeypatch):
     """Peer's defect 8: the schedule was ignored."""
-    drawn = []
-    soften = optimize.pyramid.soften
-    monkeypatch.setattr(
-        optimize.pyramid, "soften", lambda bitmaps, sigma: drawn.append(sigma) or soften(bitmaps, sigma)
-    )
+    softened, used = [], []
+    soften = pyramid.soften
+
+    def watched_soften(bitmaps, sigma):
+        softened.append(sigma)
+        return soften(bitmaps, sigma)
+
+    monkeypatch.setattr(pyramid, "soften", watched_soften)
     run = Optimization(problem(steps=40))
-    used = []
-    monkeypatch.setattr(run, "_scene", lambda bitmaps, scene=run._scene: used.append(bitmaps) or scene(bitmaps))
+    scene = run._scene
+
+    def watched_scene(bitmaps):
+        used.append(bitmaps)
+        return scene(bitmaps)
+
+    monkeypatch.setattr(run, "_scene", watched_scene)
     for progress in run:
         sharp = schedule.blur((progress.step - 1) / 40) == 0
         if progress.step % optimize.EVALUATE_EVERY and not schedule.recycled(progress.step, 40):
             assert (used[-1] is run._sharp) == sharp
-    assert drawn == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
+    assert softened == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
 
 
 def test_learning_rates_start_anew_with_every_run():
     """Peer's defect 8: the rate of the opacity was multiplied in place on every run."""
     constants = optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE
     rates = []
-    for _ in range(2):
-        run = Optimization(problem())
+    for run in (Optimization(problem()), Optimization(problem())):
         next(iter(run))
         rates.append([group["lr"] for group in run._optimizer.param_groups])
     assert rates[0] == rates[1]
     assert constants == (optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE)
-    finish(problem())
-    assert list(run._rates) == rates[0]
+    assert list(finish(problem())[0]._rates) == rates[0]
 
 
 def test_sizes_and_centres_stay_in_bounds():
@@ -211,10 +217,8 @@ def test_no_time_is_left_at_the_end():
 
 
 def test_without_the_extension_the_reference_runs_and_says_so(monkeypatch):
-    from krita_diffbmp.engine import render
-
-    absent = render.extension.Status(False, "the extension is not built: python3 build_ext.py")
-    monkeypatch.setattr(render.extension, "status", lambda: absent)
+    absent = extension.Status(False, "the extension is not built: python3 build_ext.py")
+    monkeypatch.setattr(extension, "status", lambda: absent)
     run, progress = finish(problem(steps=4))
     (note,) = run.result().notes
     assert "plain PyTorch" in note and "not built" in note and progress[-1].psnr > 5

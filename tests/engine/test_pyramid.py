@@ -12,9 +12,16 @@ def bitmap(width, height, channels=3, seed=0):
     return np.random.default_rng(seed).random((height, width, channels + 1), dtype=np.float32)
 
 
+def stored(packed, index, level):
+    """The texels of a level that was not left out."""
+    texels = pyramid.level_texels(packed, index, level)
+    assert texels is not None
+    return texels
+
+
 def coverage(packed, index, level):
     """Sum of alpha times texel area, in square bitmap pixels of level 0."""
-    texels = pyramid.level_texels(packed, index, level)
+    texels = stored(packed, index, level)
     width, height = pyramid.level_size(packed, index, 0)
     return float(texels[-1].double().mean()) * width * height
 
@@ -45,7 +52,7 @@ def test_table_and_border():
 def test_texels_are_premultiplied_and_transparent_colour_is_ignored():
     pixels = bitmap(6, 4)
     pixels[0, 0] = (np.nan, np.inf, 5, 0)
-    texels = pyramid.level_texels(pyramid.pack([pixels]), 0, 0)
+    texels = stored(pyramid.pack([pixels]), 0, 0)
     assert not texels[:, 0, 0].any()
     expected = pixels[1:, :, :3] * pixels[1:, :, 3:]
     np.testing.assert_array_equal(texels[:3, 1:].numpy(), np.moveaxis(expected, 2, 0))
@@ -68,7 +75,7 @@ def test_centroid_is_the_same_in_every_level(sigma):
     packed = pyramid.pack([pixels], sigma=sigma, dtype=torch.float64)
     width, height = pyramid.level_size(packed, 0, 0)
     for level in range(8):
-        alpha = pyramid.level_texels(packed, 0, level)[-1]
+        alpha = stored(packed, 0, level)[-1]
         h, w = alpha.shape
         x = (alpha.sum(0) * (torch.arange(w) + 0.5)).sum() / alpha.sum() * width / w - width / 2
         y = (alpha.sum(1) * (torch.arange(h) + 0.5)).sum() / alpha.sum() * height / h - height / 2
@@ -79,7 +86,7 @@ def test_centroid_is_the_same_in_every_level(sigma):
 def test_stripes_average_out_and_do_not_alias():
     pixels = np.ones((64, 64, 4), np.float32)
     pixels[:, ::2, 3] = 0
-    texels = pyramid.level_texels(pyramid.pack([pixels]), 0, 4)
+    texels = stored(pyramid.pack([pixels]), 0, 4)
     assert texels.numpy() == pytest.approx(0.5)
 
 
@@ -87,7 +94,7 @@ def test_blur_is_a_gaussian_relative_to_the_longest_side():
     pixels = np.zeros((41, 81, 2), np.float32)
     pixels[20, 40] = 1
     packed = pyramid.pack([pixels], sigma=0.05, dtype=torch.float64)
-    alpha = pyramid.level_texels(packed, 0, 0)[-1].numpy()
+    alpha = stored(packed, 0, 0)[-1].numpy()
     assert alpha.shape == (41 + 26, 81 + 26)
     y, x = np.mgrid[-33:34, -53:54]
     spread = 0.05 * 81
@@ -105,7 +112,7 @@ def test_levels_finer_than_the_largest_scale_are_left_out():
     for level in range(4):
         assert pyramid.level_texels(part, 0, level) is None
     for level in range(4, part.levels.shape[1]):
-        assert torch.equal(pyramid.level_texels(part, 0, level), pyramid.level_texels(whole, 0, level))
+        assert torch.equal(stored(part, 0, level), stored(whole, 0, level))
     assert pyramid.level_texels(pyramid.soften(part, 0.1), 0, 3) is None
 
 

@@ -64,7 +64,9 @@ def pixel_by_pixel(scene):
         tint, which = scene.instances.color[i].numpy(), int(scene.instances.bitmap[i])
         width, height = pyramid.level_size(scene.bitmaps, which, 0)
         level = pyramid.nearest_level(scale, pyramid.level_count(width, height))
-        texels = pyramid.level_texels(scene.bitmaps, which, level).numpy()
+        stored = pyramid.level_texels(scene.bitmaps, which, level)
+        assert stored is not None
+        texels = stored.numpy()
         _, rows, columns = texels.shape
         for row in range(scene.height):
             for column in range(scene.width):
@@ -206,10 +208,11 @@ def test_instances_without_extent_draw_nothing(scale):
 
 def test_empty_canvas_and_huge_or_far_instances():
     pixels = np.ones((8, 8, 4), np.float32)
-    for kwargs in ({"position": (1e6, -1e6)}, {"scale": 1e-6}, {"scale": 1e5}):
-        color, transmittance = reference.render(one(pixels, **kwargs))
+    far, tiny, huge = one(pixels, position=(1e6, -1e6)), one(pixels, scale=1e-6), one(pixels, scale=1e5)
+    for drawn in (far, tiny, huge):
+        color, transmittance = reference.render(drawn)
         assert color.isfinite().all() and transmittance.isfinite().all()
-    assert transmittance.numpy() == pytest.approx(1 - OPACITY_LIMIT)
+    assert reference.render(huge)[1].numpy() == pytest.approx(1 - OPACITY_LIMIT)
     nothing = one(pixels)
     none = Instances(
         **{

@@ -217,9 +217,11 @@ def test_every_kind_of_layer_is_what_it_looks_like(kind):
     document = new_document(64, 48)
     target = KINDS[kind](document, document.rootNode())
     primitives = group_layer(document, "leaves")
-    KINDS[kind](document, primitives)
+    primitive = KINDS[kind](document, primitives)
     refresh(document)
     yield 0.5
+    if kind == "file":  # Krita reads it in the background
+        yield Until(lambda: not (target.bounds().isEmpty() or primitive.bounds().isEmpty()), 20, "the file to be read")
     refresh(document)
     before = layers_bytes(document)
     document.setModified(False)

@@ -30,6 +30,7 @@ class Kind:
     scale: tuple[float, float] = (0.05, 4.0)
     opacity: tuple[float, float] = (-4.0, 4.0)  # logits
     spread: float = 1.2  # of the positions, relative to the canvas
+    solid: bool = False  # bitmaps without a transparent pixel
 
 
 def kinds():
@@ -49,6 +50,7 @@ def kinds():
         scale=st.sampled_from([(1e-4, 1e-2), (0.02, 0.2), (0.3, 3.0), (3.0, 20.0), (20.0, 1000.0), (1e-3, 100.0)]),
         opacity=st.sampled_from([(-4.0, 4.0), (-1.0, 8.0), (-20.0, 20.0)]),
         spread=st.sampled_from([0.3, 1.2, 5.0]),
+        solid=st.booleans(),
     )
 
 
@@ -63,7 +65,9 @@ def scene_of(kind: Kind) -> Scene:
     for _ in range(kind.bitmaps):
         width, height = rng.integers(kind.sides[0], kind.sides[1], 2, endpoint=True)
         picture = rng.random((height, width, kind.channels + 1), dtype=np.float32)
-        if rng.random() < 0.5:  # content that is smaller than its bitmap
+        if kind.solid:
+            picture[..., -1] = 1
+        elif rng.random() < 0.5:  # content that is smaller than its bitmap
             picture[: height // 3, :, -1] = 0
             picture[:, : width // 4, -1] = 0
         pictures.append(picture)

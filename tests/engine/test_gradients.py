@@ -7,6 +7,8 @@ They are compared with the derivative of the loss set to zero at pixels that som
 texel line. The slope of bilinear sampling jumps there, and which side a sample lies on is decided by rounding.
 """
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -82,6 +84,14 @@ def test_picture_is_that_of_the_reference(dtype, kind):
 @given(kind=kinds())
 def test_gradients_are_those_of_the_reference(dtype, kind):
     compare(scene_of(kind), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mu_blend", [0.0, 0.5])
+def test_gradients_of_an_opaque_stack_in_a_tile_that_is_not_opaque(dtype, mu_blend):
+    """Some pixels take no further instance, and their neighbours do."""
+    kind = Kind(1, width=64, height=32, count=60, mu_blend=mu_blend, solid=True, sides=(8, 8), scale=(1.0, 2.5))
+    compare(scene_of(dataclasses.replace(kind, opacity=(8.0, 20.0), spread=0.4)), dtype)
 
 
 STEPS = {"position": 1e-6, "rotation": 1e-6, "scale": 1e-7, "opacity": 1e-5, "color": 1e-5}

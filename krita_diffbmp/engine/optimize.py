@@ -7,6 +7,7 @@ is made and how much time is said to be left.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -217,7 +218,10 @@ class Optimization:
 
 
 class Pace:
-    """How long steps take, from the latest few: the time that the consumer of the iterator spends is not counted."""
+    """How long steps take: the median of the latest few, so that a warm-up or a pause of the machine does not count.
+
+    Nor does the time that the consumer of the iterator spends.
+    """
 
     def __init__(self) -> None:
         self._durations: deque[float] = deque(maxlen=PACE_WINDOW)
@@ -227,7 +231,7 @@ class Pace:
 
     def seconds(self, steps: int) -> float:
         """For the steps that are left."""
-        return steps * sum(self._durations) / len(self._durations)
+        return steps * statistics.median_low(self._durations)
 
 
 def choose_device(device: Device) -> tuple[torch.device, tuple[str, ...]]:

@@ -204,10 +204,13 @@ def test_previews_are_small_8_bit_and_straight():
     assert finish(problem(steps=1))[1][-1].preview is not None
 
 
-def test_pace():
+def test_pace_follows_the_latest_steps_and_not_their_outliers():
     pace = Pace()
-    for seconds in (5.0, *[0.1] * optimize.PACE_WINDOW):
-        pace.add(seconds)
+    pace.add(5.0)
+    pace.add(0.2)
+    assert pace.seconds(10) == pytest.approx(2.0)
+    for _ in range(optimize.PACE_WINDOW):
+        pace.add(0.1)
     assert pace.seconds(7) == pytest.approx(0.7)
 
 

@@ -32,9 +32,8 @@ test: build ## all tests, those in real Krita included; ARGS="-k name" goes to p
 lint: ## ruff and mypy
 	@tools/lint
 
-bench: export OMP_WAIT_POLICY =
 bench: build ## the figures in the README, on this machine
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python3 $$script $(ARGS); done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; env -u OMP_WAIT_POLICY $(RUN) python3 $$script $(ARGS); done
 
 clean: ## remove what was built (the box stays in the cache folder)
 	@[ ! -f build_ext.py ] || python3 build_ext.py --clean

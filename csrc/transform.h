@@ -3,8 +3,8 @@
 // A pixel centre p of the canvas falls on the texel coordinates
 //     t = A (p - position) + c
 //     A = diag(w_k / w, h_k / h) R(-rotation) / scale,  c = ((w_k + 1) / 2, (h_k + 1) / 2)
-// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels. The level's border of zeros is counted: texel (i, j) has
-// its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the derivative of the loss by t.
+// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels. The level's border of zeros is counted: texel (i, j)
+// has its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the derivative of the loss by t.
 #pragma once
 
 #include <cmath>
@@ -62,7 +62,7 @@ struct Placement {
   T ax, bx, cx;             // t.x = ax dx + bx dy + cx, where (dx, dy) = p - position
   T ay, by, cy;             // t.y = ay dx + by dy + cy
   T x0, x1, y0, y1;         // samples are zero unless x0 < t.x < x1 and y0 < t.y < y1
-  T opacity;                // o = alpha_max sigmoid(nu)
+  T opacity, clearness;     // o = alpha_max sigmoid(nu), and 1 - o, which a rounded o would tell only roughly
   int32_t offset, stride;   // of the level's texel (0, 0), its border included; from row to row
   int32_t width, height;    // of the level, without the border: the largest index that has a right or lower neighbour
   bool drawn;               // false: nothing of it may be used
@@ -105,6 +105,7 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   out.x0 = static_cast<T>(level.x0), out.x1 = static_cast<T>(level.x1 + 1);
   out.y0 = static_cast<T>(level.y0), out.y1 = static_cast<T>(level.y1 + 1);
   out.opacity = static_cast<T>(canvas.alpha_max * sigmoid(nu));
+  out.clearness = static_cast<T>(1 - canvas.alpha_max + canvas.alpha_max * sigmoid(-nu));
   out.offset = level.offset, out.stride = level.width + 2;
   out.width = level.width, out.height = level.height;
   out.drawn = true;

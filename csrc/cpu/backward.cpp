@@ -67,10 +67,11 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
         value = {tinted * mask.value, tinted * mask.by_x, tinted * mask.by_y};
       }
       const I index = I::count() + I(column);
-      V opacity = select(index < I(end), V(place.opacity), V(0));
-      opacity = select(index < I(first), V(0), opacity);
-      opacity = select(I(i) >= block.last, opacity, V(0));
-      const V before = block.transmittance / madd(-opacity, mask.value, V(1));
+      const I takes_part = (I(i) >= block.last) & (index >= I(first)) & (index < I(end));
+      const V opacity = select(takes_part, V(place.opacity), V(0));
+      // 1 - o M, as the forward pass has it
+      const V through = madd(opacity, 1 - mask.value, select(takes_part, V(place.clearness), V(1)));
+      const V before = block.transmittance / through;
       block.transmittance = before;
       block.behind = madd(opacity, value.value, block.behind);
       const V weight = opacity * before, by_x = weight * value.by_x, by_y = weight * value.by_y;

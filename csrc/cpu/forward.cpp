@@ -47,7 +47,9 @@ void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placem
           block.color[c] = madd(weight * mask, V(tint[c]), block.color[c]);
         }
       }
-      block.transmittance = block.transmittance * madd(-opacity, mask, V(1));
+      // 1 - o M = (1 - o) + o (1 - M)
+      const V through = madd(opacity, 1 - mask, select(shines, V(place.clearness), V(1)));
+      block.transmittance = block.transmittance * through;
       block.last = select(shines, I(i), block.last);
     }
   }

@@ -104,6 +104,7 @@ struct Lanes {
   friend DIFFBMP_INLINE Lanes operator/(Lanes a, Lanes b) { return a.raw / b.raw; }
   friend DIFFBMP_INLINE Integers operator<(Lanes a, Lanes b) { return typename Integers::Raw(a.raw < b.raw); }
   friend DIFFBMP_INLINE Integers operator>=(Lanes a, Lanes b) { return typename Integers::Raw(a.raw >= b.raw); }
+  friend DIFFBMP_INLINE Lanes operator&(Lanes a, Lanes b) { return a.raw & b.raw; }
   friend DIFFBMP_INLINE Lanes select(Integers where, Lanes a, Lanes b) { return where.raw ? a.raw : b.raw; }
 
   friend DIFFBMP_INLINE bool all(Lanes truth) {

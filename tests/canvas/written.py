@@ -45,7 +45,7 @@ def scene(
     refresh(document)
     yield Until(lambda: document.activeNode() is not None, 10, "the view")
     document.setActiveNode(target)
-    yield 0.1
+    yield 0.3
     place = take(document, target, group, Settings(max_size=0.0)).place
     return document, target, group, place
 

@@ -165,15 +165,26 @@ class Runner:
         self.write(event="end", name=self.name, error=error, seconds=seconds, report=report)
         if os.environ.get("DIFFBMP_DRIVE_STAY"):
             later(0, self.next)
+        elif Krita.instance().activeWindow() is None:
+            close_documents()
+            later(0, self.next)
         else:
-            # Krita crashes over a document that is closed before its latest changes have come through.
-            later(0.2, close_documents)
-            later(0.25, self.next)
+            # The layer docker follows changes 100 ms late, once the image is idle, and crashes Krita over nodes of a
+            # document that was closed meanwhile.
+            settle_documents()
+            later(0.3, close_documents)
+            later(0.35, self.next)
 
 
 def plain(value: Any) -> Any:
     """What JSON has no word for: numpy's numbers become numbers, the rest text."""
     return value.item() if hasattr(value, "item") else str(value)
+
+
+def settle_documents() -> None:
+    """Lets every image come to rest."""
+    for document in Krita.instance().documents():
+        document.waitForDone()
 
 
 def close_documents() -> None:

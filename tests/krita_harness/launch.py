@@ -53,6 +53,8 @@ class Profile:
             old.unlink()
         for link in links:
             (plugins / link.name).symlink_to(link)
+        # Drawn by Qt: Krita's canvas on a software OpenGL crashes now and then when layers come and go quickly.
+        (folder / ".config/kritadisplayrc").write_text("[General]\nOpenGLRenderer=none\n")
         settings = folder / ".config/kritarc"
         if keep_settings and settings.exists():
             return

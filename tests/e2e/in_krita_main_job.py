@@ -83,7 +83,7 @@ def test_main_job_by_the_mouse():
     set_form(form="painted")
     yield from easel.choose()
     yield from click(panel().run.optimize)
-    assert phase() is not Phase.IDLE, notice()
+    yield Until(lambda: phase() is not Phase.IDLE or easel.results(), 5, "the run to start, unless it is over already")
     yield over()
     [group] = easel.results()
     assert {n.type() for n in group.childNodes()} == {"paintlayer"} and len(group.childNodes()) == 12

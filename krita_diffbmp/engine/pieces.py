@@ -6,13 +6,13 @@ document, so that Krita composites what was optimised.
 
 from __future__ import annotations
 
-import io
 import math
+import struct
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from krita_diffbmp.engine import pyramid
@@ -21,8 +21,6 @@ from krita_diffbmp.engine.scene import Bitmaps, Instances
 from krita_diffbmp.problem import DiffBmpError, FloatArray, LivePiece, PaintedPiece, Placements, Problem
 
 PNG_COMPRESSION = 1  # zlib's fastest: Krita reads the file once and compresses it anew
-# Krita snaps an image of scale 1 and angle 0 to whole pixels, up to half a pixel off; this much larger it does not.
-UNSNAPPED = 1.00001
 SMALLEST = np.finfo(np.float32).tiny
 
 Matrix = tuple[float, float, float, float, float, float]  # x' = a x + c y + e, y' = b x + d y + f
@@ -43,7 +41,7 @@ def live_pieces(problem: Problem, placements: Placements) -> Iterator[LivePiece]
             png=_png(_straight(framed, placements.color[index], mu_blend)),
             width=float(framed.shape[1]),
             height=float(framed.shape[0]),
-            matrix=_unsnapped(_matrix(problem, placements, index, level)),
+            matrix=_matrix(problem, placements, index, level),
             opacity=float(placements.opacity[index]),
         )
 
@@ -78,7 +76,7 @@ def painted_pieces(problem: Problem, placements: Placements) -> Iterator[Painted
 
 def _scene(problem: Problem, placements: Placements) -> tuple[Bitmaps, Instances]:
     """Bitmaps and instances at the resolution of the document."""
-    largest = np.full(len(problem.bitmaps), np.finfo(np.float32).tiny, np.float32)
+    largest = np.full(len(problem.bitmaps), SMALLEST)
     np.maximum.at(largest, placements.bitmap, placements.scale)
     bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=largest.tolist())
     instances = Instances(
@@ -115,13 +113,6 @@ def _matrix(problem: Problem, placements: Placements, index: int, level: Tensor)
     c, d = -scale_y * math.sin(angle), scale_y * math.cos(angle)
     half_width, half_height = width / 2 + 1, height / 2 + 1
     return a, b, c, d, x - a * half_width - c * half_height, y - b * half_width - d * half_height
-
-
-def _unsnapped(matrix: Matrix) -> Matrix:
-    a, b, c, d, e, f = matrix
-    if max(abs(a - 1), abs(b), abs(c), abs(d - 1)) < UNSNAPPED - 1:
-        a = d = UNSNAPPED
-    return a, b, c, d, e, f
 
 
 def _inverse(matrix: Matrix) -> Matrix:
@@ -171,8 +162,19 @@ def _straight(drawn: FloatArray, tint: FloatArray, mu_blend: float) -> FloatArra
 
 
 def _png(pixels: FloatArray) -> bytes:
-    """Straight [h, w, 4] as an 8-bit RGBA file."""
-    file = io.BytesIO()
-    image = Image.fromarray((pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    image.save(file, "png", compress_level=PNG_COMPRESSION)
-    return file.getvalue()
+    """Straight [h, w, 4] as an 8-bit RGBA file.
+
+    Written here, so that nothing but numpy and torch has to be installed for Krita's Python.
+    """
+    height, width, _ = pixels.shape
+    levels = (pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8).reshape(height, 4 * width)
+    rows = np.ones((height, 1 + 4 * width), np.uint8)  # a row begins with 1: each byte less the one of the pixel before
+    rows[:, 1:] = levels
+    rows[:, 5:] -= levels[:, :-4]
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
+    data = zlib.compress(rows.tobytes(), PNG_COMPRESSION)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

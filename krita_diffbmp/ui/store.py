@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -11,6 +10,7 @@ from krita_diffbmp.problem import Background, Device, Settings
 
 Form = Literal["live", "painted"]
 GROUP = "krita_diffbmp"  # the section of kritarc
+LIMIT = 2**31  # what the fields of the form take
 CHOICES: dict[str, tuple[str, ...]] = {
     "background": get_args(Background),
     "device": get_args(Device),
@@ -41,7 +41,7 @@ def parsed(name: str, text: str, default: Any) -> Any:
         value = type(default)(text)
     except ValueError:
         return default
-    return value if math.isfinite(value) else default
+    return value if abs(value) < LIMIT else default
 
 
 def load(read: Callable[[str, str, str], str]) -> Choices:

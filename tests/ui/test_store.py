@@ -46,7 +46,7 @@ def test_only_what_changed_is_written():
 @pytest.mark.parametrize(
     "key", ["instances", "min_size", "steps", "mu_blend", "background", "device", "form", "advanced", "seed"]
 )
-@pytest.mark.parametrize("text", ["", "?", "12 apples", "None", "nan", "1e999", "\u0663"])
+@pytest.mark.parametrize("text", ["", "?", "12 apples", "None", "nan", "1e999", "9" * 400, "-9999999999", "\u0663"])
 def test_nonsense_in_the_file_does_no_harm(key: str, text: str):
     loaded = store.flat(store.load(SettingsFile(**{key: text}).read))
     defaults = store.flat(Choices())
@@ -54,3 +54,5 @@ def test_nonsense_in_the_file_does_no_harm(key: str, text: str):
     assert type(loaded[key]) is type(defaults[key])
     if isinstance(loaded[key], float):
         assert 0 <= loaded[key] < 1000
+    if isinstance(loaded[key], int):
+        assert 0 <= loaded[key] < 2**31

@@ -119,7 +119,7 @@ def from_json(group_id: str, entry: dict[str, Any]) -> Record:
             settings=Settings(**{name: value for name, value in entry["settings"].items() if name in known}),
             instances={layer: instance_from_json(values) for layer, values in entry["instances"].items()},
         )
-    except (KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise unreadable() from problem
 
 

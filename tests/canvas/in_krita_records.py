@@ -121,6 +121,8 @@ def test_other_versions_and_damage_get_a_sentence():
     for missing in ("form", "instances", "settings"):
         rest = {key: value for key, value in entry.items() if key != missing}
         damaged.append(json.dumps({**good, "groups": {Layer(node).id: rest}}).encode())
+    shifted = {layer: {**values, "position": [1, 2, 3]} for layer, values in entry["instances"].items()}
+    damaged.append(json.dumps({**good, "groups": {Layer(node).id: {**entry, "instances": shifted}}}).encode())
     for content in damaged:
         assert "cannot be read" in refusal(document, content)
     tolerated = {**entry, "settings": {**entry["settings"], "unknown to us": 3}}

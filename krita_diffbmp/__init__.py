@@ -32,12 +32,12 @@ else:
                 from krita_diffbmp.ui.docker import Panel
 
                 self.setWidget(Panel(session()))
-            except ModuleNotFoundError as missing:
+            except ImportError as failure:
                 label = QLabel(
                     i18n(
-                        "Krita's Python does not find “{module}”: install it for that Python (the README says how), "
-                        "then start Krita again.",
-                        module=missing.name,
+                        "Krita's Python cannot load what DiffBMP needs ({reason}): install numpy and torch for that "
+                        "Python (the README says how), then start Krita again.",
+                        reason=str(failure).strip().partition("\n")[0],
                     )
                 )
                 label.setWordWrap(True)
@@ -65,9 +65,11 @@ else:
 
     def perform(command: str) -> None:
         try:
-            getattr(session(), command)()
-        except ModuleNotFoundError:  # the docker says what is missing
+            current = session()
+        except ImportError:  # the docker says what is missing
             show_docker()
+        else:
+            getattr(current, command)()
 
     def show_docker() -> None:
         for docker in Krita.instance().dockers():

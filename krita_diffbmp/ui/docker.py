@@ -161,6 +161,7 @@ class PicksView(QWidget):
         grid.addWidget(self.primitives_name, 1, 0, 1, 2)
         grid.addWidget(self.primitives_pictures, 2, 0, 1, 2)
         self.problem = QLabel()
+        self.problem.setTextFormat(Qt.TextFormat.PlainText)
         grid.addWidget(self.problem, 3, 0, 1, 2)
         for label in (self.target_name, self.primitives_name, self.problem):
             label.setWordWrap(True)
@@ -224,7 +225,7 @@ class NoticeView(QWidget):
             lines = text.splitlines()
             hidden = len(lines) - SHOWN_LINES
             if hidden > 0:
-                lines[SHOWN_LINES:] = [i18n("And {count} more notes: rest the mouse here to read them.", count=hidden)]
+                lines[SHOWN_LINES:] = [i18n("And {count} more: rest the mouse here to read all.", count=hidden)]
             self.text.setText("\n".join(lines))
             self.text.setToolTip(text if hidden > 0 else "")
             self.picture.setPixmap(self._icon("dialog-warning").pixmap(16, 16))

@@ -57,6 +57,8 @@ def thumbnail(layer: Layer, side: int) -> Any:
     longest = max(bounds.width(), bounds.height())
     asked = min(512, side * (longest + 2 * TILE) // longest)
     image = layer.thumbnail(asked, asked).convertToFormat(QImage.Format.Format_ARGB32)
+    if image.isNull():
+        return image
     bits = image.constBits()
     bits.setsize(image.sizeInBytes())
     shown = np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)[..., 3] > 0
@@ -143,7 +145,7 @@ class Thumbnails(QWidget):
     def paintEvent(self, event: Any) -> None:
         painter = QPainter(self)
         shown = min(len(self._images), self.capacity())
-        if self._total > shown or len(self._images) > shown:
+        if self._total > shown:
             shown = max(0, min(len(self._images), self.capacity() - 1))
         for index, image in enumerate(self._images[:shown]):
             cell = QRect(index * (self.SIDE + self.GAP), 0, self.SIDE, self.SIDE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal
+from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal, usable
 from krita_diffbmp.canvas.document import Document, Selection, find_selection
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import read_records
@@ -59,6 +59,7 @@ class Session(QObject):
         self.choices = store.load(krita.readSetting)
         self.panels: list[Any] = []  # the dockers' contents, one for each window
         self._memory: list[Memory] = []
+        self._look_failed = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.look)
         self._timer.start(POLL)
@@ -74,9 +75,12 @@ class Session(QObject):
         """Follows what is selected in Krita."""
         try:
             picked = self._picked()
-        except Exception as failure:  # told once: what fails now fails with every tick
-            self._timer.stop()
-            return self._tell(notice_of(failure))
+        except Exception as failure:
+            if not self._look_failed:  # told once: what fails now may fail with every tick
+                self._look_failed = True
+                self._tell(notice_of(failure))
+            return
+        self._look_failed = False
         if picked != self.picked:
             self.picked = picked
             self.picked_changed.emit()
@@ -97,7 +101,7 @@ class Session(QObject):
         picks = memory.picks
         target = document.layer(picks.target) if picks.target else None
         group = document.layer(picks.group) if picks.group else None
-        primitives = usable(group) if group is not None else ()
+        primitives = tuple(usable(group)) if group is not None else ()
         names = tuple(layer.name for layer in (target, group, *primitives) if layer is not None)
         problem = problem_of(document, target, group)
         return Picked(document, target, group, primitives, names, problem, live_refusal(document))
@@ -171,10 +175,6 @@ def results_in(document: Document) -> set[str]:
         return set(read_records(document))
     except DiffBmpError:
         return set()
-
-
-def usable(group: Layer) -> tuple[Layer, ...]:
-    return tuple(layer for layer in group.children() if layer.visible and layer.has_picture)
 
 
 def problem_of(document: Document | None, target: Layer | None, group: Layer | None) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from krita_harness.inside import Ticks, trigger
 from krita_harness.steps import Until
 from studio import Easel, at_step, docker, mouse, notice, panel, phase, save_picture, session, set_form, show_docker
 
+import krita_diffbmp
 from krita_diffbmp.job import Notice, Phase, notice_of
 from krita_diffbmp.qt import QApplication, Qt, QtWidgets
 
@@ -119,8 +122,44 @@ def test_an_unforeseen_failure_can_be_copied():
     assert "memory" in notice_of(MemoryError()).text
     assert "memory" in notice_of(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")).text
     session()._tell(Notice("\n".join(f"note {i}" for i in range(9))))
-    assert "6 more" in panel().notice.text.text() and "note 8" in panel().notice.text.toolTip()
+    assert "6 more:" in panel().notice.text.text() and "note 8" in panel().notice.text.toolTip()
     assert notice().endswith("note 8")
+
+
+def test_a_failure_to_look_is_told_once_and_passes():
+    easel = Easel()
+    yield from show_docker()
+    yield from easel.choose()
+    session()._picked = lambda: 1 / 0
+    yield Until(lambda: "division by zero" in notice(), 3, "the failure to be told")
+    session().notice = None
+    yield 0.5
+    assert not notice(), "told again"
+    del session()._picked
+    easel.photo.setName("a new name")
+    yield Until(lambda: "a new name" in panel().picks.target_name.text(), 3, "the docker to follow again")
+
+
+def test_names_with_tags_are_shown_as_they_are():
+    easel = Easel()
+    yield from show_docker()
+    yield from easel.choose()
+    easel.photo.setName("<b>photo</b>")
+    easel.photo.setVisible(False)
+    yield Until(lambda: "<b>photo</b>" in panel().picks.problem.text(), 3, "the problem")
+    assert panel().picks.problem.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_a_docker_without_its_libraries_says_so():
+    name = "krita_diffbmp.ui.docker"
+    loaded = sys.modules[name]
+    sys.modules[name] = None  # type: ignore[assignment]  # which is how Python remembers that there is none
+    try:
+        broken = krita_diffbmp.Docker()
+    finally:
+        sys.modules[name] = loaded
+    said = broken.widget().text()
+    assert "cannot load" in said and name in said and "README" in said
 
 
 def test_the_window_answers_during_a_run():

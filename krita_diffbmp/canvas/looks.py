@@ -133,6 +133,11 @@ def composite(document: Document, parts: list[tuple[Layer, Raw]], blend: bool) -
         for layer, raw in parts:
             node = handle.createNode("", "paintlayer")
             node.setColorSpace(raw.space.model, raw.space.depth, raw.space.profile)
+            if Space.of(node) != raw.space:  # and pixels of another size would be read beyond their end
+                raise DiffBmpError(
+                    f"Krita does not find the colour profile '{raw.space.profile}' of the layer '{layer.name}': "
+                    "convert it with Layer > Convert > Convert Layer Color Space."
+                )
             place = raw.box.translated(-box.topLeft())
             node.setPixelData(raw.data, place.x(), place.y(), place.width(), place.height())
             node.setOpacity(layer.node.opacity())

@@ -5,10 +5,11 @@ from krita import Krita, Selection
 from krita_harness.inside import group_layer, new_document, paint_layer, refresh, write_pixels
 from krita_harness.steps import cases
 
-from krita_diffbmp.canvas.capture import MAX_PRIMITIVES, capture, check_choice
+from krita_diffbmp.canvas.capture import MAX_PRIMITIVES, capture, check_choice, live_refusal
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS
+from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import DiffBmpError, Settings
 
 WHERE = "kritarunner"
@@ -92,6 +93,32 @@ def test_hidden_and_transparent_bitmaps():
     refresh(document)
     said = sentence(*choose(document, target, clear), seen_without_pixels=False)
     assert "'nothing' was left out" in said and "'zero' was left out" in said
+
+
+def test_bitmaps_without_a_picture():
+    document, target, _ = scene()
+    group = group_layer(document, "adjustments")
+    everywhere = Selection()
+    everywhere.select(0, 0, 128, 96, 255)
+    adjustment = document.createFilterLayer("adjust", Krita.instance().filter("invert"), everywhere)
+    group.addChildNode(adjustment, None)
+    assert "no picture of its own" in sentence(*choose(document, target, group))
+
+
+class Orphaned(Document):
+    """A document whose colour profile Krita has no more."""
+
+    @property
+    def space(self):
+        return Space("RGBA", "U8", "no profile of that name")
+
+
+def test_a_profile_that_is_not_installed():
+    document, target, group = scene()
+    orphaned = Orphaned(document)
+    assert "sRGB" in live_refusal(orphaned)
+    said = sentence(orphaned, Layer(target), Layer(group), seen_without_pixels=False)
+    assert "'no profile of that name'" in said and "assign" in said
 
 
 def test_one_pixel_bitmaps():

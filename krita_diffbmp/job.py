@@ -89,6 +89,8 @@ class Worker(threading.Thread):
             self._run()
         except BaseException as failure:
             self.failure = failure
+        finally:
+            del self.problem  # a cancelled worker is kept until the next run begins
 
     def _run(self) -> None:
         if self.predecessor is not None:
@@ -241,13 +243,14 @@ class Job(QObject):
             return self.cancel(i18n("The document was closed, so the run was given up."))
         if self.phase is Phase.STARTING and worker.progress is not None:
             self._enter(Phase.RUNNING)
-        if self.phase is Phase.RUNNING and worker.finishing:
+        if self.phase in (Phase.RUNNING, Phase.PAUSED) and worker.finishing:  # too late to pause
             self._enter(Phase.FINISHING)
         self.progressed.emit()
         if worker.is_alive():
             return None
         if worker.failure is not None:
-            return self._end(notice_of(worker.failure))
+            failure, worker.failure = worker.failure, None  # its traceback holds all that the run has made
+            return self._end(notice_of(failure))
         if worker.finished is not None:
             return self._write(worker.finished, captured)
         return None

@@ -33,8 +33,8 @@ lint: ## ruff and mypy
 	@tools/lint
 
 bench: build ## the figures in the README, on this machine
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; env -u OMP_WAIT_POLICY $(RUN) python3 $$script $(ARGS); done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; env -u OMP_WAIT_POLICY $(RUN) python3 $$script; done
 
 clean: ## remove what was built (the box stays in the cache folder)
-	@[ ! -f build_ext.py ] || python3 build_ext.py --clean
+	@python3 build_ext.py --clean
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -111,20 +111,8 @@ def _register() -> None:
     torch.library.register_autograd("diffbmp::render", _backward, setup_context=_save)
 
 
-def _fake_render(
-    texels: Tensor,
-    levels: Tensor,
-    position: Tensor,
-    rotation: Tensor,
-    scale: Tensor,
-    opacity: Tensor,
-    color: Tensor,
-    bitmap: Tensor,
-    height: int,
-    width: int,
-    alpha_max: float,
-    mu_blend: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_render(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    position, color, height, width = inputs[2], inputs[6], inputs[8], inputs[9]
     return (
         position.new_empty(color.shape[1], height, width),
         position.new_empty(height, width),
@@ -132,26 +120,8 @@ def _fake_render(
     )
 
 
-def _fake_render_backward(
-    grad_color: Tensor,
-    grad_transmittance: Tensor,
-    out_color: Tensor,
-    out_transmittance: Tensor,
-    out_last: Tensor,
-    texels: Tensor,
-    levels: Tensor,
-    position: Tensor,
-    rotation: Tensor,
-    scale: Tensor,
-    opacity: Tensor,
-    color: Tensor,
-    bitmap: Tensor,
-    alpha_max: float,
-    mu_blend: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return tuple(  # type: ignore[return-value]
-        values.new_empty(values.shape) for values in (position, rotation, scale, opacity, color)
-    )
+def _fake_render_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(parameters.new_empty(parameters.shape) for parameters in inputs[7:12])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

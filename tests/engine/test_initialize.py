@@ -34,9 +34,9 @@ def test_structure_is_the_variance_of_a_window_normalised():
     assert busy[:, :60].max() < 1e-5 and busy[:, 70:].mean() > 0.4
     step = torch.zeros(2, 20, 20)
     step[:, :, 10:] = 1
-    # A window centred on the last dark column holds 3 of 7 bright ones.
-    share = 3 / 7
-    assert structure(step)[10, 9] == pytest.approx(share * (1 - share) / (share * (1 - share)))
+    # Of 7 columns the window has 3 bright ones on the last dark column, which is the most there is, and 1 two before.
+    assert structure(step)[10, 9].item() == pytest.approx(1)
+    assert structure(step)[10, 7].item() == pytest.approx(1 * 6 / (3 * 4), abs=1e-5)
     assert structure(torch.ones(4, 9, 9)).eq(0).all()
 
 

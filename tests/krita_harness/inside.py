@@ -77,11 +77,6 @@ def composite(document: Any) -> np.ndarray:
     return np.frombuffer(bytes(document.pixelData(0, 0, width, height)), kind).reshape(height, width, channels)
 
 
-def own_pixels(node: Any, box: tuple[int, int, int, int]) -> bytes:
-    """A layer's own bytes (not what its masks make of them) in x, y, width, height."""
-    return bytes(node.pixelData(*box))
-
-
 def undo_rows() -> int:
     """Rows in the undo history of the document in front."""
     for docker in Krita.instance().dockers():

@@ -64,28 +64,28 @@ def check_choice(document: Document | None, target: Layer | None, group: Layer |
     if group is None:
         raise DiffBmpError("Select, along with the target, the group whose layers are the bitmaps to rebuild it from.")
     if not group.is_group:
-        raise DiffBmpError(f"'{group.name}' is not a group: put the bitmaps into a group and select that.")
+        raise DiffBmpError(f"“{group.name}” is not a group: put the bitmaps into a group and select that.")
     if target == group:
-        raise DiffBmpError(f"'{target.name}' cannot be target and bitmaps at once: select another layer as target.")
+        raise DiffBmpError(f"“{target.name}” cannot be target and bitmaps at once: select another layer as target.")
     if group in target.ancestors():
-        raise DiffBmpError(f"The target '{target.name}' lies in the group '{group.name}': move it out of the group.")
+        raise DiffBmpError(f"The target “{target.name}” lies in the group “{group.name}”: move it out of the group.")
     if target in group.ancestors():
-        raise DiffBmpError(f"The group '{group.name}' lies in the target '{target.name}': move it out of the target.")
+        raise DiffBmpError(f"The group “{group.name}” lies in the target “{target.name}”: move it out of the target.")
     if not target.has_picture:
-        raise DiffBmpError(f"'{target.name}' has no picture of its own ({target.kind}): select another target.")
+        raise DiffBmpError(f"“{target.name}” has no picture of its own ({target.kind}): select another target.")
     if not target.shown:
-        raise DiffBmpError(f"The target '{target.name}' is hidden: make it visible, with the groups around it.")
+        raise DiffBmpError(f"The target “{target.name}” is hidden: make it visible, with the groups around it.")
     if not group.children():
-        raise DiffBmpError(f"The group '{group.name}' is empty: put at least one painted layer into it.")
+        raise DiffBmpError(f"The group “{group.name}” is empty: put at least one painted layer into it.")
     count = len(usable(group))
     if count == 0:
         raise DiffBmpError(
-            f"Every layer of the group '{group.name}' is hidden or has no picture of its own: "
+            f"Every layer of the group “{group.name}” is hidden or has no picture of its own: "
             "make at least one painted layer visible."
         )
     if count > MAX_PRIMITIVES:
         raise DiffBmpError(
-            f"The group '{group.name}' has {count} visible layers, more than the {MAX_PRIMITIVES} "
+            f"The group “{group.name}” has {count} visible layers, more than the {MAX_PRIMITIVES} "
             "bitmaps that can be used: hide some or merge them."
         )
 
@@ -112,13 +112,13 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     document.handle.waitForDone()
     look = look_of(target, document, within=document.area)
     if look is None:
-        raise DiffBmpError(f"The target '{target.name}' shows nothing on the canvas: paint on it or select another.")
+        raise DiffBmpError(f"The target “{target.name}” shows nothing on the canvas: paint on it or select another.")
     region = region_around(look, settings, document.area)
-    check_size(region, f"The target '{target.name}'")
+    check_size(region, f"The target “{target.name}”")
     notes: list[str] = []
     bitmaps, primitives = read_primitives(document, group, notes)
     if look.clipped:
-        notes.append(f"The target '{target.name}' has colours outside 0 to 1, which were cut off.")
+        notes.append(f"The target “{target.name}” has colours outside 0 to 1, which were cut off.")
     place = Place(
         document=document,
         canvas_width=document.width,
@@ -166,26 +166,26 @@ def read_primitives(
             continue
         look = look_of(layer, document) if layer.has_picture else None
         if look is None:
-            notes.append(f"'{layer.name}' was left out: nothing of it is seen by itself.")
+            notes.append(f"“{layer.name}” was left out: nothing of it is seen by itself.")
             continue
         height, width = look.pixels.shape[:2]
         if height * width == 1:
-            notes.append(f"'{layer.name}' was left out: it is a single pixel.")
+            notes.append(f"“{layer.name}” was left out: it is a single pixel.")
             continue
         total += height * width
         if total > MAX_PIXELS:
             raise DiffBmpError(
-                f"The bitmaps in '{group.name}' have more than {MAX_PIXELS >> 20} megapixels together: "
+                f"The bitmaps in “{group.name}” have more than {MAX_PIXELS >> 20} megapixels together: "
                 "scale them down or hide some."
             )
         if width > document.width or height > document.height:
-            notes.append(f"'{layer.name}' ({width} x {height} px) is larger than the canvas; it is only used smaller.")
+            notes.append(f"“{layer.name}” ({width} x {height} px) is larger than the canvas; it is only used smaller.")
         if look.clipped:
-            notes.append(f"'{layer.name}' has colours outside 0 to 1, which were cut off.")
+            notes.append(f"“{layer.name}” has colours outside 0 to 1, which were cut off.")
         bitmaps.append(Bitmap(layer.name, look.pixels))
         sources.append(Source(layer.id, layer.name))
     if not bitmaps:
-        raise DiffBmpError(f"Nothing in the group '{group.name}' can be used: " + " ".join(notes))
+        raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     return tuple(bitmaps), tuple(sources)
 
 
@@ -199,7 +199,7 @@ def refusal_in(space: Space) -> str:
     if (space.model, space.depth) != ("RGBA", "U8"):
         return "Live layers are drawn in 8-bit sRGB, which this document is not: painted layers keep its full depth."
     if not is_srgb(space):
-        return f"Live layers are drawn in sRGB, and this document is in '{space.profile}': painted layers keep that."
+        return f"Live layers are drawn in sRGB, and this document is in “{space.profile}”: painted layers keep that."
     return ""
 
 

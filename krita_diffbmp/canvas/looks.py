@@ -69,7 +69,7 @@ def picture_layers(group: Layer) -> Iterator[Layer]:
 
 def read(layer: Layer, document: Document, within: QRect | None) -> Raw | None:
     """A layer's projection, cropped to content."""
-    layer.space.check(f"The layer '{layer.name}'")
+    layer.space.check(f"The layer “{layer.name}”")
     # Krita reports the bounds before masks, and computes what masks do on the canvas alone.
     box = document.area if layer.is_masked else layer.bounds
     if within is not None:
@@ -83,7 +83,7 @@ def read(layer: Layer, document: Document, within: QRect | None) -> Raw | None:
     found = search(layer, box)
     if found is None:
         return None
-    check_size(found, f"The layer '{layer.name}'")
+    check_size(found, f"The layer “{layer.name}”")
     data = layer.node.projectionPixelData(found.x(), found.y(), found.width(), found.height())
     return Raw(found, data, layer.space)
 
@@ -128,14 +128,14 @@ def composite(document: Document, parts: list[tuple[Layer, Raw]], blend: bool) -
     for layer, raw in parts:
         reach = STYLE_REACH if layer.style else 0
         box = box.united(raw.box.adjusted(-reach, -reach, reach, reach))
-    check_size(box, f"The layer '{parts[0][0].name}'")
+    check_size(box, f"The layer “{parts[0][0].name}”")
     with scratch(box.width(), box.height(), document.space) as handle:
         for layer, raw in parts:
             node = handle.createNode("", "paintlayer")
             node.setColorSpace(raw.space.model, raw.space.depth, raw.space.profile)
             if Space.of(node) != raw.space:  # and pixels of another size would be read beyond their end
                 raise DiffBmpError(
-                    f"Krita does not find the colour profile '{raw.space.profile}' of the layer '{layer.name}': "
+                    f"Krita does not find the colour profile “{raw.space.profile}” of the layer “{layer.name}”: "
                     "convert it with Layer > Convert > Convert Layer Color Space."
                 )
             place = raw.box.translated(-box.topLeft())

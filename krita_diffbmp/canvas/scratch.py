@@ -24,7 +24,7 @@ def open_scratch(width: int, height: int, space: Space, resolution: float = 72.0
         if handle is not None:
             close_scratch(handle)
         raise DiffBmpError(
-            f"Krita does not find the document's colour profile '{space.profile}': "
+            f"Krita does not find the document's colour profile “{space.profile}”: "
             "assign an installed one with Image > Properties > Image Color Space."
         )
     handle.setBatchmode(True)

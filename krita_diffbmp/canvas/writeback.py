@@ -157,7 +157,7 @@ class WriteBack(QObject):
         target = document.layer(place.target.id)
         if target is None:
             raise DiffBmpError(
-                f"The target '{place.target.name}' was deleted before the result could be written; "
+                f"The target “{place.target.name}” was deleted before the result could be written; "
                 "nothing was changed. Undo the deletion and run again."
             )
         return target

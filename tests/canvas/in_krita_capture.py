@@ -266,7 +266,7 @@ def test_children_become_bitmaps_backmost_first_without_the_hidden_and_the_empty
     np.testing.assert_array_equal(taken.problem.bitmaps[0].pixels[0, 0], (1, 0, 0, 1))
     np.testing.assert_array_equal(taken.problem.bitmaps[2].pixels[5, 11], (0, 0, 1, 1))
     assert taken.problem.bitmaps[2].pixels[5, 0, 3] == 0
-    assert sorted(note.split("'")[1] for note in taken.notes) == ["adjust", "dot", "empty"]
+    assert sorted(note.split("“")[1].split("”")[0] for note in taken.notes) == ["adjust", "dot", "empty"]
     children = [Layer(node) for node in primitives.childNodes()]
     named = {layer.name: Source(layer.id, layer.name) for layer in children}
     assert taken.place.primitives == (named["leaf 0"], named["leaf 2"], named["nested"])
@@ -317,7 +317,7 @@ def test_bitmaps_off_the_canvas_are_whole_and_large_ones_are_told_of():
     refresh(document)
     taken = take(document, target, primitives, Settings())
     assert [b.pixels.shape for b in taken.problem.bitmaps] == [(30, 40, 4), (150, 200, 4)]
-    assert len(taken.notes) == 1 and "'large' (200 x 150 px) is larger than the canvas" in taken.notes[0]
+    assert len(taken.notes) == 1 and "“large” (200 x 150 px) is larger than the canvas" in taken.notes[0]
 
 
 @cases("F16", "F32")

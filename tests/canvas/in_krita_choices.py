@@ -37,7 +37,7 @@ def sentence(document, target, group, *, seen_without_pixels=True):
         assert layers_bytes(document.handle) == before
         assert not document.handle.modified()
         assert len(Krita.instance().documents()) == 1
-    assert said[0].isupper() or said[0] == "'"
+    assert said[0].isupper() or said[0] == "“"
     assert said.endswith(".")
     return said
 
@@ -92,7 +92,7 @@ def test_hidden_and_transparent_bitmaps():
     paint_layer(document, "zero", solid(5, 5, RED), 0, 0, clear).setOpacity(0)
     refresh(document)
     said = sentence(*choose(document, target, clear), seen_without_pixels=False)
-    assert "'nothing' was left out" in said and "'zero' was left out" in said
+    assert "“nothing” was left out" in said and "“zero” was left out" in said
 
 
 def test_bitmaps_without_a_picture():
@@ -118,7 +118,7 @@ def test_a_profile_that_is_not_installed():
     orphaned = Orphaned(document)
     assert "sRGB" in live_refusal(orphaned)
     said = sentence(orphaned, Layer(target), Layer(group), seen_without_pixels=False)
-    assert "'no profile of that name'" in said and "assign" in said
+    assert "“no profile of that name”" in said and "assign" in said
 
 
 def test_one_pixel_bitmaps():
@@ -191,7 +191,7 @@ def test_a_layer_in_a_model_that_is_not_read():
         take(document, layer, group, Settings())
     except DiffBmpError as problem:
         said = str(problem)
-    assert said is not None and "'lab' uses the colour model LABA" in said
+    assert said is not None and "“lab” uses the colour model LABA" in said
 
 
 def test_too_many_bitmaps():
@@ -210,4 +210,4 @@ def test_bitmaps_that_do_not_fit_in_memory():
     paint_layer(document, "huge", solid(6000, 12000, RED), 0, 0, single)
     refresh(document)
     said = sentence(*choose(document, target, single), seen_without_pixels=False)
-    assert "'huge' shows 12000 x 6000 pixels" in said and f"({MAX_PIXELS >> 20} megapixels)" in said
+    assert "“huge” shows 12000 x 6000 pixels" in said and f"({MAX_PIXELS >> 20} megapixels)" in said

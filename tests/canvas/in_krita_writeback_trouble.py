@@ -100,7 +100,7 @@ def test_the_target_is_deleted(how):
     yield Until(lambda: written.said)
     yield 0.3
     kind, sentence = written.outcome
-    assert kind == "failed" and "'photo' was deleted" in sentence
+    assert kind == "failed" and "“photo” was deleted" in sentence
     assert (layers_bytes(document), undo_rows()) == before
     assert open_documents() == 1
 

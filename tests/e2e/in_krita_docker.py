@@ -7,7 +7,20 @@ import sys
 import numpy as np
 from krita_harness.inside import Ticks, trigger
 from krita_harness.steps import Until
-from studio import Easel, at_step, docker, mouse, notice, panel, phase, save_picture, session, set_form, show_docker
+from studio import (
+    Easel,
+    at_step,
+    docker,
+    mouse,
+    notice,
+    panel,
+    phase,
+    save_picture,
+    session,
+    set_form,
+    show_docker,
+    start,
+)
 
 import krita_diffbmp
 from krita_diffbmp.job import Notice, Phase, notice_of
@@ -166,10 +179,7 @@ def test_the_window_answers_during_a_run():
     """A generous bound for busy machines; benchmarks/gui_tick.py has the figures."""
     easel = Easel()
     yield from show_docker()
-    set_form(steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(2)
+    yield from start(easel)
     ticks = Ticks()
     yield 2
     gaps = ticks.stop()

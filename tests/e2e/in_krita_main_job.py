@@ -21,6 +21,7 @@ from studio import (
     session,
     set_form,
     show_docker,
+    start,
 )
 
 from krita_diffbmp.job import Phase
@@ -107,10 +108,7 @@ def test_a_16_bit_document_gets_painted_layers_and_the_docker_says_why():
 def test_pause_and_resume():
     easel = Easel()
     yield from show_docker()
-    set_form(steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(3)
+    yield from start(easel, 3)
     yield from click(panel().run.pause)
     assert phase() is Phase.PAUSED
     yield 0.5
@@ -128,10 +126,7 @@ def test_pause_and_resume():
 
 def test_stop_and_keep_writes_what_there_is():
     easel = Easel()
-    set_form(steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(12)
+    yield from start(easel, 12)
     trigger("diffbmp_stop")
     yield over()
     [group] = easel.results()
@@ -141,10 +136,7 @@ def test_stop_and_keep_writes_what_there_is():
 
 def test_stop_works_while_paused():
     easel = Easel()
-    set_form(steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(2)
+    yield from start(easel)
     trigger("diffbmp_pause")
     trigger("diffbmp_stop")
     yield over()
@@ -154,12 +146,9 @@ def test_stop_works_while_paused():
 def test_cancel_leaves_the_document_as_it_was():
     easel = Easel()
     yield from show_docker()
-    set_form(steps=20000)
-    yield from easel.choose()
     easel.document.setModified(False)
     before, rows = easel.state(), undo_rows()
-    trigger("diffbmp_optimize")
-    yield at_step(5)
+    yield from start(easel, 5)
     yield from click(panel().run.cancel)
     assert phase() is Phase.IDLE
     yield 0.5
@@ -201,10 +190,7 @@ def test_a_cancelled_run_makes_way_for_the_next_at_once():
 def test_a_second_run_is_refused_while_one_is_on():
     easel = Easel()
     yield from show_docker()
-    set_form(steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(2)
+    yield from start(easel)
     trigger("diffbmp_optimize")
     assert "already" in notice() and panel().notice.text.text() == notice() and panel().notice.isVisible()
     assert phase() is Phase.RUNNING, "the first run goes on"
@@ -227,10 +213,16 @@ def test_the_same_seed_gives_the_same_layers():
 
 def test_actions_say_that_nothing_is_running():
     Easel()
+    said: list[str] = []
+    session().float = said.append
     for name in ("pause", "stop", "cancel"):
         trigger(f"diffbmp_{name}")
         assert phase() is Phase.IDLE
+    del session().float
+    assert said == ["DiffBMP: nothing is running."] * 3
+
+
+def test_an_action_shows_the_docker():
     docker().hide()
-    trigger("diffbmp_cancel")
     trigger("diffbmp_show")
     yield Until(lambda: panel().isVisible(), 5, "the docker")

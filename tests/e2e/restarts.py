@@ -5,7 +5,7 @@ from __future__ import annotations
 from krita import Krita
 from krita_harness.inside import trigger
 from krita_harness.steps import Until
-from studio import Easel, at_step, panel, session, set_form
+from studio import Easel, panel, session, set_form, start
 
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.ui.store import Choices
@@ -59,11 +59,7 @@ def reset_remembered():
 
 def run_and_quit():
     """Leaves with a run going on; Krita quits after the last check, as the artist would have it."""
-    easel = Easel()
-    set_form(instances=200, steps=20000)
-    yield from easel.choose()
-    trigger("diffbmp_optimize")
-    yield at_step(3)
+    yield from start(Easel(), instances=200)
 
 
 def load_and_quit():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from krita import Krita
-from krita_harness.inside import group_layer, new_document, paint_layer, refresh
+from krita_harness.inside import group_layer, new_document, paint_layer, refresh, trigger
 from krita_harness.steps import Until
 
 import krita_diffbmp
@@ -157,6 +157,14 @@ def at_step(step: int) -> Until:
         return progress is not None and progress.step >= step and phase() is not Phase.STARTING
 
     return Until(reached, 40, f"step {step}")
+
+
+def start(easel: Easel, step: int = 2, **values: Any) -> Any:
+    """A long run, with `values` in the form, until it has done that many steps; a generator."""
+    set_form(**{"steps": 20000, **values})
+    yield from easel.choose()
+    trigger("diffbmp_optimize")
+    yield at_step(step)
 
 
 def over() -> Until:

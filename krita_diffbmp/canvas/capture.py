@@ -12,7 +12,7 @@ from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, look_of
 from krita_diffbmp.canvas.records import Source, load
-from krita_diffbmp.canvas.scratch import scratch
+from krita_diffbmp.canvas.scratch import check_space, scratch
 from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
 from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Problem, Settings
 from krita_diffbmp.qt import QByteArray, QRect
@@ -107,8 +107,7 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     # What would stop the write-back is told of now rather than after the run: a file of a newer version, a colour
     # profile that Krita has no more.
     load(document)
-    with scratch(MIN_CANVAS, MIN_CANVAS, document.space):
-        pass
+    check_space(document.space)
     document.handle.waitForDone()
     look = look_of(target, document, within=document.area)
     if look is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from krita import Krita
@@ -48,3 +49,10 @@ def scratch(width: int, height: int, space: Space) -> Iterator[Any]:
         yield handle
     finally:
         close_scratch(handle)
+
+
+@lru_cache(maxsize=64)
+def check_space(space: Space) -> None:
+    """Raises DiffBmpError when no document can be made in that colour space; found out once, since it takes .1 s."""
+    with scratch(1, 1, space):
+        pass

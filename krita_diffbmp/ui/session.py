@@ -8,7 +8,7 @@ from typing import Any
 from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal, usable
 from krita_diffbmp.canvas.document import Document, Selection, find_selection
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.records import read_records
+from krita_diffbmp.canvas.records import load
 from krita_diffbmp.job import Job, Notice, Phase, notice_of
 from krita_diffbmp.problem import DiffBmpError
 from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
@@ -170,9 +170,9 @@ class Session(QObject):
 
 
 def results_in(document: Document) -> set[str]:
-    """The ids of the groups that runs have made; none where a newer plugin's records cannot be read."""
+    """The ids of the groups that runs have made, also of those deleted since; none where records cannot be read."""
     try:
-        return set(read_records(document))
+        return set(load(document))
     except DiffBmpError:
         return set()
 

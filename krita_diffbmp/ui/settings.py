@@ -213,7 +213,7 @@ class SettingsForm(QWidget):
 
     def _add_advanced(self, form: Any) -> None:
         self.working_size = QSpinBox()
-        self.working_size.setRange(16, 8192)
+        self.working_size.setRange(32, 8192)
         self.working_size.setSingleStep(128)
         self.working_size.setSuffix(i18n(" px"))
         self._row(

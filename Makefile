@@ -17,7 +17,8 @@ setup: ## put in place what is missing: Krita, torch, a compiler (up to two minu
 build: setup ## build the C++ extension for Krita's Python
 	@$(if $(DRY_RUN),echo "build: would run build_ext.py",$(RUN) python3 build_ext.py)
 
-install: build ## put the plugin into your Krita; DRY_RUN=1 only says what that would do
+install: build ## put the plugin into your Krita, and torch for an NVIDIA card; DRY_RUN=1 only says what that would do
+	@$(if $(DRY_RUN),python3 tools/torch_cuda.py --dry-run,$(RUN) python3 tools/torch_cuda.py)
 	@$(if $(DRY_RUN),python3 tools/install.py --dry-run,$(RUN) python3 tools/install.py)
 
 uninstall: ## take the plugin out of your Krita

@@ -7,8 +7,11 @@ import ctypes
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from krita_diffbmp.text import i18n
 
@@ -17,11 +20,38 @@ PATH_FILE = Path(__file__).parent.with_suffix(".path")
 
 
 def extend_path() -> None:
-    """Puts the folders of PATH_FILE, where there is one, behind those that Python looks in already."""
+    """Makes the folders of PATH_FILE, where there is one, known to Python.
+
+    Torch is found there first, even where the system has one, too: theirs is the one that suits the graphics card. All
+    else is found there last, so that neither Krita nor its other plugins get other versions than their own.
+    """
     if PATH_FILE.is_file():
-        for line in PATH_FILE.read_text(encoding="utf-8").splitlines():
-            if line.strip() and line.strip() not in sys.path:
-                sys.path.append(line.strip())
+        folders = [line.strip() for line in PATH_FILE.read_text(encoding="utf-8").splitlines() if line.strip()]
+        sys.path.extend(folder for folder in folders if folder not in sys.path)
+        if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, TorchFinder(folders))
+
+
+class TorchFinder(MetaPathFinder):
+    """Finds torch in some folders before Python looks anywhere else, if it is one for this Python."""
+
+    PACKAGES = ("torch", "torchgen", "functorch")  # what its wheel consists of
+
+    def __init__(self, folders: list[str]) -> None:
+        self._folders = folders
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self.PACKAGES:
+            return None
+        suiting = [folder for folder in self._folders if is_for_this_python(Path(folder) / "torch")]
+        return PathFinder.find_spec(fullname, suiting, target) if suiting else None
+
+
+def is_for_this_python(torch: Path) -> bool:
+    """Whether a torch's own module loads into this version of Python."""
+    return any((torch / f"_C{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
 
 
 def load_torch() -> None:

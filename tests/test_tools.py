@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,31 @@ def test_the_box_sees_folders_at_their_own_paths(box: Path, tmp_path: Path):
     ).stdout.splitlines()
     assert said[0] == str(CHECKOUT / "tests") and said[1].startswith("13")
     assert (home / "here").exists()
+
+
+def test_the_box_sees_the_nvidia_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    loader = SourceFileLoader("box", str(TOOLS / "box"))
+    spec = importlib.util.spec_from_loader("box", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    libraries = "/usr/lib/x86_64-linux-gnu"
+    known = (
+        f"\tlibnvidia-ptxjitcompiler.so.1 (libc6,x86-64) => {libraries}/libnvidia-ptxjitcompiler.so.1\n"
+        f"\tlibnvidia-ml.so.1 (libc6) => /usr/lib/i386-linux-gnu/libnvidia-ml.so.1\n"
+        f"\tlibcudart.so.13 (libc6,x86-64) => /usr/local/cuda/lib64/libcudart.so.13\n"
+        f"\tlibcuda.so.1 (libc6,x86-64, OS ABI: Linux 2.6.32) => {libraries}/libcuda.so.1\n"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, known))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module.driver_files() == [] and module.cuda_toolkit() == ""
+    (tmp_path / "bin").mkdir()
+    for name in ("nvidia-smi", "bin/nvcc"):
+        (tmp_path / name).touch(0o755)
+    assert module.driver_files() == [
+        f"{tmp_path}/nvidia-smi",
+        f"{libraries}/libnvidia-ptxjitcompiler.so.1",
+        f"{libraries}/libcuda.so.1",
+    ]
+    assert module.cuda_toolkit() == str(tmp_path)

@@ -5,7 +5,8 @@
 Krita looks for Python plugins, and for the descriptions of their actions, in `pykrita` of its resource folder:
 the one that KRITA_RESOURCES names, else `ResourceDirectory` of Krita's own settings, else the `krita` folder of
 XDG_DATA_HOME (~/.local/share). The plugin is switched on in `kritarc` of XDG_CONFIG_HOME (~/.config).
-Where Krita brings a Python of its own, --libraries names the folder in which that Python finds torch and numpy.
+Where Krita brings a Python of its own, --libraries names the folder in which that Python finds torch and numpy; the
+folder that tools/torch_cuda.py makes is found without.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = "krita_diffbmp"
+LIBRARIES = f"{PACKAGE}-libraries"  # in the resource folder: torch for CUDA, where tools/torch_cuda.py has put one
 SWITCH = f"enable_{PACKAGE}"  # Krita's name for it, in the group [python]
 
 
@@ -112,14 +114,17 @@ def main() -> int:
         else:
             put(source, target)
     path_file = resources / "pykrita" / f"{PACKAGE}.path"  # read by krita_diffbmp/libraries.py
-    if arguments.uninstall and path_file.exists():
-        print(f"{PACKAGE}: {would}remove {path_file}")
+    own = resources / LIBRARIES
+    if arguments.uninstall:
+        for path in (path_file, own, own.with_suffix(".partial")):
+            if path.exists():
+                print(f"{PACKAGE}: {would}remove {path}")
+                if not arguments.dry_run:
+                    remove(path)
+    elif libraries := arguments.libraries or (own if own.is_dir() else None):
+        print(f"{PACKAGE}: {would}look for torch in {libraries.resolve()} first")
         if not arguments.dry_run:
-            remove(path_file)
-    elif arguments.libraries:
-        print(f"{PACKAGE}: {would}look for torch in {arguments.libraries.resolve()}, too")
-        if not arguments.dry_run:
-            write(path_file, f"{arguments.libraries.resolve()}\n")
+            write(path_file, f"{libraries.resolve()}\n")
     if after != before:
         print(f"{PACKAGE}: {would}switch the plugin {'off' if arguments.uninstall else 'on'} in {settings}")
         if not arguments.dry_run:

@@ -63,6 +63,7 @@ class Worker(threading.Thread):
     progress: Progress | None = None  # the latest; those in between are not kept
     preview: Any = None  # the latest, uint8 [h, w, 4]
     notes: tuple[str, ...] = ()  # what the artist should know, such as that a slower path runs
+    device = ""  # what is computed on, in words; empty until that is known
     finishing = False
     finished: Finished | None = None
     failure: BaseException | None = None
@@ -102,6 +103,7 @@ class Worker(threading.Thread):
         from krita_diffbmp.engine.run import Run
 
         optimization = Run(self.problem)
+        self.device = optimization.device_name
         self.notes = optimization.result().notes
         for progress in optimization:
             self.progress = progress
@@ -152,6 +154,11 @@ class Job(QObject):
     @property
     def notes(self) -> tuple[str, ...]:
         return self._worker.notes if self._worker else ()
+
+    @property
+    def device(self) -> str:
+        """What the run is computed on; empty until that is known"""
+        return self._worker.device if self._worker else ""
 
     @property
     def preview(self) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -17,6 +19,7 @@ from krita_diffbmp.text import i18n
 
 # A text file beside the package: folders, one a line, with libraries that Krita's own Python does not have.
 PATH_FILE = Path(__file__).parent.with_suffix(".path")
+EXTENSIONS = Path(__file__).parent / "engine" / "_lib"  # see engine/extension.py
 
 
 def extend_path() -> None:
@@ -52,6 +55,28 @@ class TorchFinder(MetaPathFinder):
 def is_for_this_python(torch: Path) -> bool:
     """Whether a torch's own module loads into this version of Python."""
     return any((torch / f"_C{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+
+
+def cuda_obstacle() -> str:
+    """Why torch could not use a graphics card, as far as that shows without loading torch, which takes seconds.
+
+    A sentence without a full stop; empty if nothing is in the way.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return i18n("PyTorch is missing")
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+        version = re.findall(r"^__version__ *= *['\"](.+)['\"]", text, re.MULTILINE)[0]
+    except (OSError, IndexError):
+        return i18n("PyTorch is damaged")
+    if not re.search(r"^cuda\b.*= *['\"]", text, re.MULTILINE):
+        return i18n("PyTorch is built without CUDA")
+    try:
+        record = json.loads((EXTENSIONS / f"torch-{version}" / "build.json").read_text())
+    except (OSError, ValueError):
+        return i18n("the extension is not built for this PyTorch")
+    return "" if record.get("cuda") else i18n("the extension is built without CUDA")
 
 
 def load_torch() -> None:

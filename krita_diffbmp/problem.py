@@ -84,7 +84,7 @@ class Progress:
     total: int
     loss: float  # mean squared error of this step, on its background
     psnr: float  # dB, sharp bitmaps, over white; of the latest evaluation
-    seconds_left: float
+    seconds_left: float | None  # None: not known yet
     preview: npt.NDArray[np.uint8] | None = None  # [h, w, 4] sRGB-like 8-bit, straight alpha; None on most steps
 
 

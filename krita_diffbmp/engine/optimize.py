@@ -11,12 +11,15 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from krita_diffbmp.card import find_card
 from krita_diffbmp.engine import losses, pyramid, schedule
+from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import check_problem
 from krita_diffbmp.engine.gpu import cuda_trouble
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
@@ -38,7 +41,10 @@ BETAS = (0.8, 0.8)
 EVALUATE_EVERY = 10  # steps
 PREVIEW_EVERY = 0.2  # s
 NOISE_MARGIN = 63  # px
-PACE_WINDOW = 20  # steps that the time left is estimated from
+PACE_WINDOW = 40  # steps that the time left is estimated from, at most
+PACE_STEPS = 3  # as many at least, or, when they are slow,
+PACE_SECONDS = 0.5  # s of them
+OUTLIER = 6.0  # times the median: what a step counts at most
 
 
 class Optimization:
@@ -71,6 +77,7 @@ class Optimization:
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
         self._sharp = self._packed.to(self._device)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
+        self._optimizer: Any
         self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 
@@ -109,13 +116,10 @@ class Optimization:
         """One step of Adam: its loss, and the rendering that it was taken from."""
         settings = self._problem.settings
         done = self._step / settings.steps
-        for group, start in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = start * schedule.rate(done)
         rendering = render(self._scene(self._bitmaps(schedule.blur(done))))
         loss, *gradients = self._loss(rendering)
-        self._optimizer.zero_grad()
         torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
-        self._optimizer.step()
+        self._optimizer.step([rate * schedule.rate(done) for rate in self._rates])
         self._hold_bounds()
         self._step += 1
         if schedule.recycled(self._step, settings.steps) > 0:
@@ -196,7 +200,8 @@ class Optimization:
         if sigma == 0:
             return self._sharp
         if self._softened[0] != sigma:
-            self._softened = sigma, pyramid.soften(self._packed, sigma).to(self._device)
+            softened = pyramid.soften(self._packed, sigma, color=self._problem.settings.mu_blend > 0)
+            self._softened = sigma, softened.to(self._device)
         return self._softened[1]
 
     def _placements(self, parameters: Parameters) -> Placements:
@@ -218,20 +223,29 @@ class Optimization:
 
 
 class Pace:
-    """How long steps take: the median of the latest few, so that a warm-up or a pause of the machine does not count.
+    """How long steps take: the mean of the latest, of which none counts for much more than is usual.
 
-    Nor does the time that the consumer of the iterator spends.
+    So the steps that do more than others count in full, and a pause of the machine hardly does; nor does the time that
+    the consumer of the iterator spends. The first step is left out: it warms up.
     """
 
     def __init__(self) -> None:
         self._durations: deque[float] = deque(maxlen=PACE_WINDOW)
+        self._warm = False
 
     def add(self, seconds: float) -> None:
-        self._durations.append(seconds)
+        if self._warm:
+            self._durations.append(seconds)
+        self._warm = True
 
-    def seconds(self, steps: int) -> float:
-        """For the steps that are left."""
-        return steps * statistics.median_low(self._durations)
+    def seconds(self, steps: int) -> float | None:
+        """For the steps that are left; None while too little is known."""
+        if steps == 0:
+            return 0.0
+        if len(self._durations) < PACE_STEPS and sum(self._durations) < PACE_SECONDS:
+            return None
+        most = OUTLIER * statistics.median(self._durations)
+        return steps * statistics.fmean(min(duration, most) for duration in self._durations)
 
 
 def choose_device(device: Device) -> tuple[torch.device, tuple[str, ...]]:
@@ -244,17 +258,17 @@ def choose_device(device: Device) -> tuple[torch.device, tuple[str, ...]]:
         return torch.device("cuda"), ()
     if device == "cuda":
         raise DiffBmpError(f"CUDA cannot be used: {trouble}. Choose the device auto or CPU.")
-    notes = []
-    if device == "auto" and torch.cuda.is_available():
-        notes.append(f"This run took place on the CPU, because {trouble}.")
+    notes = []  # shown both during a run and after it
+    if device == "auto" and (card := find_card()):
+        notes.append(f"On the processor instead of the {card.name}, because {trouble}.")
     chosen = implementation("cpu")
     if chosen.name != "extension":
-        notes.append(f"This run used the slow renderer in plain PyTorch, because {chosen.reason}.")
+        notes.append(f"With the slow renderer in plain PyTorch, because {chosen.reason}.")
     return torch.device("cpu"), tuple(notes)
 
 
-def _adam(parameters: Parameters, side: int) -> tuple[torch.optim.Adam, tuple[float, ...]]:
-    """Adam over the parameters, and the rate of each of its groups at the start of the run."""
+def _adam(parameters: Parameters, side: int) -> tuple[Adam, tuple[float, ...]]:
+    """Adam over the parameters, and the rate of each at the start of the run."""
     rates = {
         "position": POSITION_RATE * side,
         "rotation": ROTATION_RATE,
@@ -262,8 +276,8 @@ def _adam(parameters: Parameters, side: int) -> tuple[torch.optim.Adam, tuple[fl
         "opacity": OPACITY_RATE,
         "color": COLOR_RATE,
     }
-    groups = [{"params": [getattr(parameters, name).requires_grad_()], "lr": rate} for name, rate in rates.items()]
-    return torch.optim.Adam(groups, betas=BETAS, fused=True), tuple(rates.values())
+    leaves = [getattr(parameters, name).requires_grad_() for name in rates]
+    return Adam(leaves, BETAS), tuple(rates.values())
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@ from krita_diffbmp.engine.scene import LEVEL_FIELDS, Bitmaps
 from krita_diffbmp.problem import FloatArray
 
 BLUR_REACH = 3.0  # a blurred bitmap is padded by this many standard deviations
+BLUR_TEXELS = 6.0  # a standard deviation of so many texels blurs a coarser level as well as a finer one, and far faster
 SCALE_MARGIN = 1.01  # on max_scale, so that rounding never asks for a level that was left out
 
 
@@ -47,16 +48,17 @@ def pack(
         count = level_count(*sizes[index])
         finest = 0 if max_scale is None else nearest_level(max_scale[index] * SCALE_MARGIN, count)
         pyramids.append(_sharp_pyramid(_premultiplied(pixels, dtype), finest, count))
-    packed = _lay_out(sizes, pyramids, device)
+    packed = _lay_out(sizes, pyramids, device, bitmaps[0].shape[2])
     return soften(packed, sigma) if sigma > 0 else packed
 
 
-def soften(bitmaps: Bitmaps, sigma: float) -> Bitmaps:
+def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True) -> Bitmaps:
     """Blurs every bitmap by a Gaussian whose standard deviation is `sigma` times its longest side.
 
     Relative to the bitmap, so that the blur reaches the same fraction of an instance whatever resolution the
     artist painted in. The bitmap grows by 3 standard deviations of transparency on all sides: its centre stays,
-    and a scale means the same for the sharp and the softened bitmap.
+    and a scale means the same for the sharp and the softened bitmap. Without `color` only alpha is, and the planes of
+    colour are left at 0: nothing draws them where mu_blend is 0.
     """
     sizes, pyramids = [], []
     for index in range(bitmaps.levels.shape[0]):
@@ -65,19 +67,21 @@ def soften(bitmaps: Bitmaps, sigma: float) -> Bitmaps:
         pad = math.ceil(BLUR_REACH * spread)
         soft_width, soft_height = width + 2 * pad, height + 2 * pad
         coarsest = level_count(width, height) - 1
+        ample = math.floor(2 * math.log2(max(spread / BLUR_TEXELS, 1.0)))
         levels: list[Tensor | None] = []
         for level in range(level_count(soft_width, soft_height)):
             # The padded bitmap has more levels than the sharp one: the last of those serves them all.
-            source = level_texels(bitmaps, index, min(level, coarsest))
-            if source is None:
+            if level_texels(bitmaps, index, min(level, coarsest)) is None:
                 levels.append(None)
                 continue
+            source = level_texels(bitmaps, index, min(max(level, ample), coarsest))
+            assert source is not None
             rows = _blur_weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
             columns = _blur_weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
-            levels.append(rows.to(source) @ source @ columns.to(source).T)
+            levels.append(rows.to(source) @ (source if color else source[-1:]) @ columns.to(source).T)
         sizes.append((soft_width, soft_height))
         pyramids.append(levels)
-    return _lay_out(sizes, pyramids, bitmaps.texels.device)
+    return _lay_out(sizes, pyramids, bitmaps.texels.device, bitmaps.texels.shape[0])
 
 
 def size_at(size: int, level: int) -> int:
@@ -190,13 +194,19 @@ def _blur_weights(source: int, size: int, cells: int, pad: int, spread: float) -
 
 
 def _lay_out(
-    sizes: Sequence[tuple[int, int]], pyramids: Sequence[Sequence[Tensor | None]], device: torch.device | str
+    sizes: Sequence[tuple[int, int]],
+    pyramids: Sequence[Sequence[Tensor | None]],
+    device: torch.device | str,
+    count: int,
 ) -> Bitmaps:
-    """Texel planes and level table of pyramids; `sizes` are the (width, height) of the bitmaps."""
+    """`count` texel planes, and the level table of pyramids of that many or, the first ones being 0, fewer planes.
+
+    `sizes` are the (width, height) of the bitmaps.
+    """
     table = np.zeros((len(pyramids), max(map(len, pyramids)), LEVEL_FIELDS), dtype=np.int32)
     stored = [texels for levels in pyramids for texels in levels if texels is not None]
     total = sum((texels.shape[1] + 2) * (texels.shape[2] + 2) for texels in stored)
-    planes = torch.zeros(stored[0].shape[0], total, dtype=stored[0].dtype)
+    planes = torch.zeros(count, total, dtype=stored[0].dtype)
     offset = 0
     for index, levels in enumerate(pyramids):
         width, height = sizes[index]
@@ -206,7 +216,7 @@ def _lay_out(
                 table[index, level] = (0, w, h, 0, 0, 0, 0)
                 continue
             block = (w + 2) * (h + 2)
-            planes[:, offset : offset + block].view(-1, h + 2, w + 2)[:, 1:-1, 1:-1] = texels
+            planes[-len(texels) :, offset : offset + block].view(-1, h + 2, w + 2)[:, 1:-1, 1:-1] = texels
             table[index, level] = (offset, w, h, *_content_box(texels[-1]))
             offset += block
     return Bitmaps(texels=planes.to(device), levels=torch.from_numpy(table))

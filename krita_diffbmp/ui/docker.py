@@ -83,10 +83,12 @@ class Panel(QWidget):
         session.picked_changed.connect(self.show_picked)
         session.choices_changed.connect(self.show_choices)
         session.noticed.connect(self.show_notice)
+        session.card_found.connect(self.show_card)
         session.job.changed.connect(self.show_phase)
         session.job.progressed.connect(self.show_progress)
         session.show_in(self)
         self.show_choices()
+        self.show_card()
         self.show_picked()
         self.show_phase()
 
@@ -96,12 +98,18 @@ class Panel(QWidget):
         super().enterEvent(event)
 
     def showEvent(self, event: Any) -> None:
+        self.session.look_for_card()
         self.show_picked()
         super().showEvent(event)
 
     def show_choices(self) -> None:
         if self.form.choices() != self.session.choices:
             self.form.set_choices(self.session.choices)
+
+    def show_card(self) -> None:
+        found = self.session.found_card
+        if found is not None:
+            self.form.set_card(found.card, found.obstacle)
 
     def show_picked(self) -> None:
         picked = self.session.picked
@@ -137,7 +145,7 @@ class Panel(QWidget):
         job = self.session.job
         if not job.busy or not self.isVisible():
             return
-        self.run.show_progress(job.phase, job.progress, job.written)
+        self.run.show_progress(job.phase, job.progress, job.written, job.device)
         if job.preview is not None and job.preview is not self._preview_shown:
             self._preview_shown = job.preview
             self.preview.set_image(image_of(job.preview))
@@ -277,8 +285,9 @@ class RunBar(QWidget):
             i18n("Goes on with the run.") if phase is Phase.PAUSED else i18n("Halts the run after its current step.")
         )
 
-    def show_progress(self, phase: Phase, progress: Any, written: tuple[int, int]) -> None:
-        """progress: a Progress, or None before the first step."""
+    def show_progress(self, phase: Phase, progress: Any, written: tuple[int, int], device: str) -> None:
+        """progress: a Progress, or None before the first step; device: what is computed on, as far as known."""
+        self.bar.setFormat(f"%p% · {device}" if device and phase is not Phase.WRITING else "%p%")
         if phase is Phase.WRITING:
             made, total = written
             self._show(made, total, i18n("Making layers: {made} of {total}", made=made, total=total))
@@ -287,9 +296,12 @@ class RunBar(QWidget):
         elif phase is Phase.FINISHING:
             self._show(progress.step, progress.total, i18n("Cutting out the instances…"))
         else:
-            last = (
-                i18n("paused") if phase is Phase.PAUSED else i18n("{time} left", time=duration(progress.seconds_left))
-            )
+            if phase is Phase.PAUSED:
+                last = i18n("paused")
+            elif progress.seconds_left is None:
+                last = i18n("estimating…")
+            else:
+                last = i18n("{time} left", time=duration(progress.seconds_left))
             text = i18n(
                 "Step {step} of {total} · {psnr:.1f} dB · {last}",
                 step=progress.step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,9 @@ from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal, us
 from krita_diffbmp.canvas.document import Document, Selection, find_selection
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import load
+from krita_diffbmp.card import Card, find_card
 from krita_diffbmp.job import Job, Notice, Phase, notice_of
+from krita_diffbmp.libraries import cuda_obstacle
 from krita_diffbmp.problem import DiffBmpError
 from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
@@ -42,12 +45,26 @@ class Memory:
     selection: Selection | None = None  # that the picks follow from
 
 
+class CardSearch(threading.Thread):
+    """Looks for the graphics card, aside from Krita's thread: a driver may take its time to wake up."""
+
+    def __init__(self) -> None:
+        super().__init__(name="krita_diffbmp card", daemon=True)
+        self.card: Card | None = None
+        self.obstacle = ""  # why a run cannot take place on it
+
+    def run(self) -> None:
+        self.card = find_card()
+        self.obstacle = cuda_obstacle() if self.card else ""
+
+
 class Session(QObject):
     """One for all of Krita's windows."""
 
     picked_changed = pyqtSignal()
     choices_changed = pyqtSignal()
     noticed = pyqtSignal()
+    card_found = pyqtSignal()  # or that there is none
 
     def __init__(self, krita: Any) -> None:
         super().__init__()
@@ -58,6 +75,8 @@ class Session(QObject):
         self.picked = Picked()
         self.choices = store.load(krita.readSetting)
         self.panels: list[Any] = []  # the dockers' contents, one for each window
+        self.found_card: CardSearch | None = None
+        self._search: CardSearch | None = None  # from when the docker is first seen
         self._memory: list[Memory] = []
         self._look_failed = False
         self._timer = QTimer(self)
@@ -69,10 +88,21 @@ class Session(QObject):
         self.panels.append(panel)
         panel.destroyed.connect(lambda: self.panels.remove(panel))
 
+    # --- what it may run on
+
+    def look_for_card(self) -> None:
+        """Begins to find out which graphics card there is, once; `card_found` follows."""
+        if self._search is None:
+            self._search = CardSearch()
+            self._search.start()
+
     # --- what is picked
 
     def look(self) -> None:
         """Follows what is selected in Krita."""
+        if self._search is not self.found_card and self._search is not None and not self._search.is_alive():
+            self.found_card = self._search
+            self.card_found.emit()
         try:
             picked = self._picked()
         except Exception as failure:

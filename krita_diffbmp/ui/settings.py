@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from krita_diffbmp.card import Card
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.qt import (
     QComboBox,
@@ -240,7 +241,7 @@ class SettingsForm(QWidget):
             ("cpu", i18n("Processor (CPU)"), i18n("Runs on every machine.")),
             ("cuda", i18n("Graphics card (CUDA)"), i18n("Needs an NVIDIA card and a PyTorch with CUDA.")),
         )
-        self._row(form, i18n("Compute on:"), self.device, self._tips(i18n("Where the optimiser runs."), self.device))
+        self._row(form, i18n("Compute on:"), self.device, self._device_tips())
         for box in (self.working_size, self.seed):
             box.valueChanged.connect(self._edited)
         self.device.activated.connect(self._edited)
@@ -350,6 +351,22 @@ class SettingsForm(QWidget):
         self.form_note.setVisible(self.painted_only)
         self.form.setEnabled(not self.painted_only)
         self._show_form()
+
+    def set_card(self, card: Card | None, obstacle: str) -> None:
+        """Names the NVIDIA card, if there is one; `obstacle`: why a run cannot take place on it, empty if it can."""
+        chosen = card if card is not None and not obstacle else i18n("CPU")
+        self.device.setItemText(self.device.findData("auto"), i18n("Automatic ({device})", device=chosen))
+        if card is not None:
+            index = self.device.findData("cuda")
+            self.device.setItemText(index, i18n("CUDA: {card}", card=card))
+            tip = obstacle and i18n("Not usable yet: {obstacle}.", obstacle=obstacle)
+            self.device.setItemData(index, tip or i18n("Faster than the processor."), Qt.ItemDataRole.ToolTipRole)
+        self.device.setToolTip(self._device_tips())
+        view = self.device.view()
+        view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * view.frameWidth())
+
+    def _device_tips(self) -> str:
+        return self._tips(i18n("Where the optimiser runs."), self.device)
 
     def _show_form(self) -> None:
         self.form.setCurrentIndex(self.form.findData("painted" if self.painted_only else self.form_wanted))

@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -6,6 +9,7 @@ import pytest
 import torch
 
 from krita_diffbmp.engine import extension, losses, optimize, pyramid, schedule
+from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
 from krita_diffbmp.engine.optimize import Optimization, Pace
 from krita_diffbmp.engine.render import implementation, render
@@ -133,9 +137,9 @@ def test_the_blur_schedule_is_followed(monkeypatch):
     softened, used = [], []
     soften = pyramid.soften
 
-    def watched_soften(bitmaps, sigma):
+    def watched_soften(bitmaps, sigma, color):
         softened.append(sigma)
-        return soften(bitmaps, sigma)
+        return soften(bitmaps, sigma, color=color)
 
     monkeypatch.setattr(pyramid, "soften", watched_soften)
     run = Optimization(problem(steps=40))
@@ -153,13 +157,19 @@ def test_the_blur_schedule_is_followed(monkeypatch):
     assert softened == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
 
 
-def test_learning_rates_start_anew_with_every_run():
+def test_learning_rates_start_anew_with_every_run(monkeypatch):
     """Peer's defect 8: the rate of the opacity was multiplied in place on every run."""
     constants = optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE
     rates = []
+    step = Adam.step
+
+    def watched_step(self, given):
+        rates.append(given)
+        step(self, given)
+
+    monkeypatch.setattr(Adam, "step", watched_step)
     for run in (Optimization(problem()), Optimization(problem())):
         next(iter(run))
-        rates.append([group["lr"] for group in run._optimizer.param_groups])
     assert rates[0] == rates[1]
     assert constants == (optimize.POSITION_RATE, optimize.OPACITY_RATE, optimize.COLOR_RATE)
     assert list(finish(problem())[0]._rates) == rates[0]
@@ -204,19 +214,51 @@ def test_previews_are_small_8_bit_and_straight():
     assert finish(problem(steps=1))[1][-1].preview is not None
 
 
-def test_pace_follows_the_latest_steps_and_not_their_outliers():
+def paced(*durations):
     pace = Pace()
-    pace.add(5.0)
-    pace.add(0.2)
-    assert pace.seconds(10) == pytest.approx(2.0)
-    for _ in range(optimize.PACE_WINDOW):
-        pace.add(0.1)
-    assert pace.seconds(7) == pytest.approx(0.7)
+    for duration in durations:
+        pace.add(duration)
+    return pace
+
+
+def test_nothing_is_said_of_the_time_left_before_something_is_known():
+    assert Pace().seconds(9) is None and paced(1.3).seconds(9) is None
+    assert paced(1.3, 0.1, 0.1).seconds(9) is None
+    assert paced(1.3, 0.1, 0.1, 0.1).seconds(9) == pytest.approx(0.9)
+    assert paced(5.0, 0.6).seconds(9) == pytest.approx(5.4), "steps that are slow are known at once"
+    assert paced(1.3).seconds(0) == 0
+
+
+def test_the_time_left_counts_what_recurs_and_not_a_pause_of_the_machine():
+    recurring = [0.01] * 9 + [0.05]
+    assert paced(1.3, *recurring * 4).seconds(100) == pytest.approx(1.4)
+    assert paced(1.3, *recurring * 3, 60.0, *recurring).seconds(100) == pytest.approx(1.4, rel=0.2)
+    assert paced(*[9.0] * 9, *[0.2] * optimize.PACE_WINDOW).seconds(10) == pytest.approx(2.0), "the latest steps count"
+
+
+def test_the_time_left_is_honest_once_it_is_said(monkeypatch):
+    """By a clock that the test owns: steps of 20 ms, the first one of 1 s, a tenth of them of 50 ms."""
+    steps = 100
+    clock = [0.0]
+    run = Optimization(problem(steps=steps))
+    advance = run._advance
+
+    def timed_advance():
+        clock[0] += 1.0 if run._step == 0 else 0.05 if run._step % 10 == 5 else 0.02
+        return advance()
+
+    monkeypatch.setattr(run, "_advance", timed_advance)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    said = [(clock[0], progress.seconds_left) for progress in run]
+    end = clock[0]
+    assert [left for _, left in said[:3]] == [None] * 3
+    for now, left in said[3:-1]:
+        assert left is not None and 0.8 * (end - now) - 0.05 < left < 1.25 * (end - now) + 0.05, (now, left, end)
 
 
 def test_no_time_is_left_at_the_end():
     progress = finish(problem(steps=12))[1]
-    assert all(p.seconds_left > 0 for p in progress[:-1]) and progress[-1].seconds_left == 0
+    assert all(p.seconds_left > 0 for p in progress[3:-1]) and progress[-1].seconds_left == 0
 
 
 def test_without_the_extension_the_reference_runs_and_says_so(monkeypatch):
@@ -291,3 +333,40 @@ def test_cuda_that_is_not_there_is_refused_in_words():
     with pytest.raises(DiffBmpError, match="CUDA cannot be used"):
         Optimization(problem(device="cuda"))
     assert finish(problem(device="auto", steps=2))[1][-1].step == 2
+
+
+def test_adam_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    ours = [
+        torch.randn(5, 2, generator=generator).requires_grad_(),
+        torch.randn(7, generator=generator).requires_grad_(),
+    ]
+    theirs = [values.detach().clone().requires_grad_() for values in ours]
+    adam = Adam(ours, (0.8, 0.9))
+    oracle = torch.optim.Adam([{"params": [values], "lr": 0} for values in theirs], betas=(0.8, 0.9))
+    for step in range(20):
+        rates = [0.3 / (step + 1), 0.01]
+        for group, rate in zip(oracle.param_groups, rates, strict=True):
+            group["lr"] = rate
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator) * 10.0 ** (step % 7 - 3)
+            its.grad = mine.grad.clone()
+        adam.step(rates)
+        oracle.step()
+        for mine, its in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-6)
+            for name, moment in adam.state[mine].items():
+                torch.testing.assert_close(moment, oracle.state[its][name])
+    assert all(values.grad is None for values in ours)
+
+
+def test_a_run_does_not_load_torchs_compiler():
+    """It takes half a second, most of which Python's lock is held and Krita's window stands still."""
+    code = (
+        "import sys, numpy as np; from krita_diffbmp.problem import *; from krita_diffbmp.engine.run import Run;"
+        "task = Problem(np.ones((16, 16, 4), np.float32), (Bitmap('dab', np.ones((4, 4, 4), np.float32)),),"
+        " Settings(instances=3, steps=3, device='cpu'));"
+        "assert [p.step for p in Run(task)] == [1, 2, 3]; print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -104,6 +104,23 @@ def test_blur_is_a_gaussian_relative_to_the_longest_side():
     assert np.abs(alpha - gaussian).max() < 0.005 * gaussian.max()
 
 
+@pytest.mark.parametrize("sigma", [0.05, 0.15, 0.3])
+def test_a_coarser_source_blurs_as_well(sigma, monkeypatch):
+    packed = pyramid.pack([bitmap(200, 90)])
+    quick = pyramid.soften(packed, sigma)
+    monkeypatch.setattr(pyramid, "BLUR_TEXELS", float("inf"))
+    exact = pyramid.soften(packed, sigma)
+    assert torch.equal(quick.levels[..., :3], exact.levels[..., :3])
+    assert (quick.texels - exact.texels).abs().max() < 0.004, "one level of 255"
+
+
+def test_colour_is_softened_only_if_it_is_asked_for():
+    packed = pyramid.pack([bitmap(20, 30)])
+    with_color, without = pyramid.soften(packed, 0.1), pyramid.soften(packed, 0.1, color=False)
+    assert torch.equal(with_color.texels[-1], without.texels[-1]) and torch.equal(with_color.levels, without.levels)
+    assert with_color.texels[:-1].any() and not without.texels[:-1].any()
+
+
 def test_levels_finer_than_the_largest_scale_are_left_out():
     pixels = bitmap(400, 400)
     whole, part = pyramid.pack([pixels]), pyramid.pack([pixels], max_scale=[0.25])

@@ -39,7 +39,8 @@ COLOR_RATE = 0.3  # logit
 BETAS = (0.8, 0.8)
 
 EVALUATE_EVERY = 10  # steps
-PREVIEW_EVERY = 0.2  # s
+PREVIEW_EVERY = 0.05  # s at least, so that ten a second are seen, and
+PREVIEW_SHARE = 0.04  # of the time at most
 NOISE_MARGIN = 63  # px
 PACE_WINDOW = 40  # steps that the time left is estimated from, at most
 PACE_STEPS = 3  # as many at least, or, when they are slow,
@@ -89,7 +90,7 @@ class Optimization:
     def __iter__(self) -> Iterator[Progress]:
         total = self._problem.settings.steps
         pace = Pace()
-        previewed = -math.inf
+        preview_due = -math.inf
         if self._best is None:
             self._evaluate()
         while self._step < total:
@@ -101,9 +102,11 @@ class Optimization:
                 if last:
                     rendering = sharp
             preview = None
-            if last or time.perf_counter() - previewed > PREVIEW_EVERY:
+            before = time.perf_counter()
+            if last or before > preview_due:
                 preview = preview_image(rendering.color, rendering.transmittance)
-                previewed = time.perf_counter()
+                now = time.perf_counter()
+                preview_due = now + max(PREVIEW_EVERY, (now - before) / PREVIEW_SHARE)
             pace.add(time.perf_counter() - begin)
             yield Progress(self._step, total, loss, self._psnr, pace.seconds(total - self._step), preview)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 from krita_harness.inside import Ticks, trigger
@@ -24,6 +25,7 @@ from studio import (
 
 import krita_diffbmp
 from krita_diffbmp.job import Notice, Phase, notice_of
+from krita_diffbmp.problem import Progress, Result
 from krita_diffbmp.qt import QApplication, Qt, QtWidgets
 
 PLUGIN = True
@@ -107,6 +109,75 @@ def test_the_size_range_stays_a_range_and_the_dice_rolls():
     assert len(seeds) == 3
 
 
+def previews_per_second(seconds):
+    """How many different pictures the docker shows while a run is on; a generator."""
+    shown = set()
+    show = panel().preview.set_image
+
+    def watched(image):
+        show(image)
+        if image is not None:
+            shown.add(id(session().job.preview))
+            kept.append(session().job.preview)
+
+    kept: list[object] = []  # so that no two of them are at one address
+    panel().preview.set_image = watched
+    yield seconds
+    del panel().preview.set_image
+    return len(shown) / seconds
+
+
+def test_ten_previews_a_second_of_a_run_on_the_processor():
+    easel = Easel()
+    yield from show_docker()
+    set_form(steps=20000)
+    yield from easel.choose()
+    trigger("diffbmp_optimize")
+    yield at_step(20)
+    rate = yield from previews_per_second(3)
+    trigger("diffbmp_cancel")
+    assert rate >= 10, rate
+    return rate
+
+
+def test_ten_previews_a_second_of_an_engine_as_fast_as_a_graphics_card():
+    """Pictures of 512 px every 5 ms: what thread, polling and docker make of them."""
+    from krita_diffbmp.engine import run
+
+    class Fast:
+        device_name = "a fast card"
+
+        def __init__(self, problem):
+            self.problem, self.pixels = problem, np.random.default_rng(0).integers(0, 255, (8, 512, 512, 4), np.uint8)
+
+        def __iter__(self):
+            for step in range(1, 20001):
+                time.sleep(0.005)
+                yield Progress(step, 20000, 0.1, 20.0, (20000 - step) * 0.005, self.pixels[step % 8].copy())
+
+        def result(self):
+            return Result(None, 20.0, 1)
+
+    easel = Easel()
+    yield from show_docker()
+    yield from easel.choose()
+    real, run.Run = run.Run, Fast
+    try:
+        trigger("diffbmp_optimize")
+        yield at_step(20)
+        ticks = Ticks()
+        rate = yield from previews_per_second(3)
+        gaps = ticks.stop()
+        assert panel().run.bar.format() == "%p% · a fast card"
+        assert "left" in panel().run.status.text()
+        yield from save_picture("fast")
+        trigger("diffbmp_cancel")
+    finally:
+        run.Run = real
+    assert rate >= 10, rate
+    return {"previews a second": rate, "median ms": 1000 * np.median(gaps), "longest ms": 1000 * gaps.max()}
+
+
 def floating_messages() -> list[object]:
     return [w for w in QApplication.allWidgets() if w.metaObject().className() == "KisFloatingMessage"]
 
@@ -173,6 +244,13 @@ def test_a_docker_without_its_libraries_says_so():
         sys.modules[name] = loaded
     said = broken.widget().text()
     assert "cannot load" in said and name in said and "README" in said
+
+
+def test_the_time_left_is_said_once_it_is_known():
+    bar = panel().run
+    for left, words in ((None, "Step 1 of 9 · 20.0 dB · estimating…"), (8.2, "Step 1 of 9 · 20.0 dB · 8 s left")):
+        bar.show_progress(Phase.RUNNING, Progress(1, 9, 0.1, 20.0, left), (0, 0), "")
+        assert bar.status.text() == words
 
 
 def test_the_window_answers_during_a_run():

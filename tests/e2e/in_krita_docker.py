@@ -161,7 +161,8 @@ def test_ten_previews_a_second_of_an_engine_as_fast_as_a_graphics_card():
     easel = Easel()
     yield from show_docker()
     yield from easel.choose()
-    real, run.Run = run.Run, Fast
+    real = run.Run
+    setattr(run, "Run", Fast)  # noqa: B010  # a type checker knows that this is another class
     try:
         trigger("diffbmp_optimize")
         yield at_step(20)
@@ -173,7 +174,7 @@ def test_ten_previews_a_second_of_an_engine_as_fast_as_a_graphics_card():
         yield from save_picture("fast")
         trigger("diffbmp_cancel")
     finally:
-        run.Run = real
+        setattr(run, "Run", real)  # noqa: B010
     assert rate >= 10, rate
     return {"previews a second": rate, "median ms": 1000 * np.median(gaps), "longest ms": 1000 * gaps.max()}
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,35 +23,18 @@ OPTIONS = "DIFFBMP_BENCHMARK"  # the environment variable with the options, as J
 def measure() -> Any:
     """Inside Krita: a generator for tests/krita_harness/steps.py that returns {phase: gaps in ms}."""
     sys.path.insert(0, str(CHECKOUT / "tests/e2e"))
-    import numpy as np
     import studio
-    from krita_harness.inside import group_layer, new_document, paint_layer, refresh
     from krita_harness.steps import Until
 
     from krita_diffbmp.job import Phase
-    from krita_diffbmp.qt import QImage, Qt, QTimer
-
-    def pixels(file: Path) -> Any:
-        image = QImage(str(file)).scaled(512, 512, Qt.AspectRatioMode.KeepAspectRatio)
-        image = image.convertToFormat(QImage.Format.Format_ARGB32)
-        bits = image.constBits().asstring(image.sizeInBytes())
-        return np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)
+    from krita_diffbmp.qt import Qt, QTimer
 
     options = json.loads(os.environ[OPTIONS])
-    target = pixels(CHECKOUT / "sample/photo.jpg")
-    document = new_document(target.shape[1], target.shape[0])
-    group = group_layer(document, "bitmaps")
-    for file in sorted((CHECKOUT / "sample/bitmaps").glob("*.png")):
-        paint_layer(document, file.stem, pixels(file), parent=group)
-    photo = paint_layer(document, "photo", target)
-    refresh(document)
     yield from studio.show_docker()
     studio.set_form(
         instances=options["instances"], steps=options["steps"], form=options["form"], working_size=512, device="cpu"
     )
-    for node in (group, photo):
-        document.setActiveNode(node)
-        yield 0.5
+    yield from studio.sample(512)
 
     gaps: dict[str, list[float]] = {}
     last = time.perf_counter()
@@ -87,21 +69,12 @@ def main() -> None:
     parser.add_argument("--form", choices=("live", "painted"), default="live")
     options = vars(parser.parse_args())
     sys.path.insert(0, str(CHECKOUT / "tests"))
-    from krita_harness.launch import KritaRun
+    from krita_harness.launch import report_of
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        KritaRun(
-            Path(__file__), ["measure"], plugin=True, keep=Path(folder), environment={OPTIONS: json.dumps(options)}
-        ) as run,
-    ):
-        outcome = run.wait_for("measure")
-        if outcome.error:
-            sys.exit(f"{outcome.error}\n{run.log_tail()}")
-        run.wait_for_end()
-    print(f"{outcome.report['notice']} {outcome.report['seconds']:.1f} s in all, {os.cpu_count()} processors")
+    report = report_of(Path(__file__), "measure", environment={OPTIONS: json.dumps(options)})
+    print(f"{report['notice']} {report['seconds']:.1f} s in all, {os.cpu_count()} processors")
     print(f"{'phase':10} {'ticks':>6} {'median':>7} {'p99':>7} {'longest':>8}  ms between two ticks")
-    for phase, gaps in outcome.report["gaps"].items():
+    for phase, gaps in report["gaps"].items():
         ordered = sorted(gaps)
         p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
         print(f"{phase:10} {len(gaps):6} {ordered[len(ordered) // 2]:7.1f} {p99:7.1f} {ordered[-1]:8.1f}")

@@ -25,9 +25,11 @@ import numpy as np
 from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT / "tests"))
+sys.path[:0] = [str(CHECKOUT / "tests"), str(CHECKOUT)]
 
 from krita_harness.launch import KritaRun  # noqa: E402
+
+from tools.install import own_libraries  # noqa: E402
 
 STAGES = {
     "build": "sample document",
@@ -80,7 +82,8 @@ def run(out: Path, display: str | None) -> None:
     begun = time.monotonic()
     file = CHECKOUT / "tools/demo_in_krita.py"
     stages = [*STAGES] if display else [*STAGES, "close"]
-    with KritaRun(file, stages, plugin=True, environment=environment, display=display, stay=True) as krita:
+    options: dict[str, Any] = {"environment": environment, "display": display, "libraries": own_libraries()}
+    with KritaRun(file, stages, plugin=True, stay=True, **options) as krita:
         for stage, words in STAGES.items():
             outcome = krita.wait_for(stage)
             if outcome.error:

@@ -37,6 +37,12 @@ def resource_folder(settings: Path) -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "krita"
 
 
+def own_libraries() -> Path | None:
+    """Where tools/torch_cuda.py has put a torch for CUDA; None if it has not."""
+    folder = resource_folder(settings_file()) / LIBRARIES
+    return folder if folder.is_dir() else None
+
+
 def read(path: Path) -> str:
     """The text of a settings file, every byte kept, whatever its encoding and line ends."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -114,14 +120,13 @@ def main() -> int:
         else:
             put(source, target)
     path_file = resources / "pykrita" / f"{PACKAGE}.path"  # read by krita_diffbmp/libraries.py
-    own = resources / LIBRARIES
     if arguments.uninstall:
-        for path in (path_file, own, own.with_suffix(".partial")):
+        for path in (path_file, resources / LIBRARIES, resources / f"{LIBRARIES}.partial"):
             if path.exists():
                 print(f"{PACKAGE}: {would}remove {path}")
                 if not arguments.dry_run:
                     remove(path)
-    elif libraries := arguments.libraries or (own if own.is_dir() else None):
+    elif libraries := arguments.libraries or own_libraries():
         print(f"{PACKAGE}: {would}look for torch in {libraries.resolve()} first")
         if not arguments.dry_run:
             write(path_file, f"{libraries.resolve()}\n")

@@ -25,7 +25,7 @@ from studio import (
 
 import krita_diffbmp
 from krita_diffbmp.job import Notice, Phase, notice_of
-from krita_diffbmp.problem import Progress, Result
+from krita_diffbmp.problem import Placements, Progress, Result
 from krita_diffbmp.qt import QApplication, Qt, QtWidgets
 
 PLUGIN = True
@@ -156,7 +156,8 @@ def test_ten_previews_a_second_of_an_engine_as_fast_as_a_graphics_card():
                 yield Progress(step, 20000, 0.1, 20.0, (20000 - step) * 0.005, self.pixels[step % 8].copy())
 
         def result(self):
-            return Result(None, 20.0, 1)
+            none = np.empty(0, np.float32)
+            return Result(Placements(none, none, none, none, none, none.astype(np.int32)), 20.0, 1)
 
     easel = Easel()
     yield from show_docker()

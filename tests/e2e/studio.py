@@ -15,9 +15,10 @@ from krita_harness.steps import Until
 import krita_diffbmp
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.job import Phase
-from krita_diffbmp.qt import QtCore
+from krita_diffbmp.qt import QImage, QtCore
 from krita_diffbmp.ui.store import Choices
 
+SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 OUT = Path(os.environ.get("DIFFBMP_TEST_OUT", Path(__file__).resolve().parents[2] / "build/tests"))
 
 
@@ -96,13 +97,8 @@ class Easel:
         refresh(self.document)
 
     def choose(self) -> Any:
-        """Makes the group current, then the photo, as two clicks in the layer docker would; a generator."""
-        yield Until(lambda: self.document.activeNode() is not None, 5, "a current layer")
-        yield 0.2
-        for node in (self.group, self.photo):
-            self.document.setActiveNode(node)
-            yield Until(lambda node=node: self.document.activeNode() == node, 5, f"{node.name()} to be current")
-            session().look()
+        """Picks the group and the photo; a generator."""
+        yield from click_through(self.document, self.group, self.photo)
         assert (picked_names()) == ("photo", "dabs")
 
     def results(self) -> list[Any]:
@@ -119,6 +115,39 @@ class Easel:
             [bytes(node.pixelData(*whole)) for node in layers],
             bytes(self.document.pixelData(*whole)),
         )
+
+
+def sample(side: int) -> Any:
+    """The sample photo, `side` px long, above a group of the sample bitmaps, in a document and picked; a generator."""
+    photo, *bitmaps = [SAMPLE / "photo.jpg", *sorted((SAMPLE / "bitmaps").glob("*.png"))]
+    target = picture(photo, side)
+    document = new_document(target.shape[1], target.shape[0])
+    group = group_layer(document, "bitmaps")
+    for file in bitmaps:
+        paint_layer(document, file.stem, picture(file), parent=group)
+    layer = paint_layer(document, "photo", target)
+    refresh(document)
+    yield from click_through(document, group, layer)
+
+
+def click_through(document: Any, *nodes: Any) -> Any:
+    """Makes one node after the other current, as clicks in the layer docker would; a generator."""
+    yield Until(lambda: document.activeNode() is not None, 5, "a current layer")
+    yield 0.2
+    for node in nodes:
+        document.setActiveNode(node)
+        yield Until(lambda node=node: document.activeNode() == node, 5, f"{node.name()} to be current")
+        session().look()
+
+
+def picture(file: Path, side: int | None = None) -> np.ndarray:
+    """The pixels of a file, uint8 [h, w, 4] in Krita's order, scaled to a long side if that is given."""
+    image = QImage(str(file)).convertToFormat(QImage.Format.Format_ARGB32)
+    if side is not None:
+        mode = QtCore.Qt.TransformationMode.SmoothTransformation
+        image = image.scaled(side, side, QtCore.Qt.AspectRatioMode.KeepAspectRatio, mode)
+    bits = image.constBits().asstring(image.sizeInBytes())
+    return np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)
 
 
 def picked_names() -> tuple[str, str]:

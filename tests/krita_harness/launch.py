@@ -39,7 +39,7 @@ def missing_programs(where: str) -> list[str]:
 class Profile:
     """A home folder in which Krita has our plugins enabled and asks nothing. Kept, it makes later starts quick."""
 
-    def __init__(self, folder: Path, plugin: bool, keep_settings: bool = False) -> None:
+    def __init__(self, folder: Path, plugin: bool, keep_settings: bool = False, libraries: Path | None = None) -> None:
         self.folder = folder
         plugins = folder / ".local/share/krita/pykrita"
         plugins.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,8 @@ class Profile:
             old.unlink()
         for link in links:
             (plugins / link.name).symlink_to(link)
+        if libraries is not None:
+            (plugins / "krita_diffbmp.path").write_text(f"{libraries}\n")
         # Drawn by Qt: Krita's canvas on a software OpenGL crashes now and then when layers come and go quickly.
         (folder / ".config/kritadisplayrc").write_text("[General]\nOpenGLRenderer=none\n")
         settings = folder / ".config/kritarc"
@@ -117,6 +119,7 @@ class KritaRun:
     display: show the window on this X display instead of an Xvfb of its own.
     stay: do not close documents and do not quit when all has run.
     keep_settings: leave Krita's settings as the last start in this profile has left them.
+    libraries: a folder in which the plugin finds another torch than the system's.
     """
 
     def __init__(
@@ -130,12 +133,13 @@ class KritaRun:
         display: str | None = None,
         stay: bool = False,
         keep_settings: bool = False,
+        libraries: Path | None = None,
     ) -> None:
         missing = missing_programs("kritarunner" if display else where)
         if missing:
             raise FileNotFoundError(f"{' and '.join(missing)} not found")
         self.temporary = None if keep else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        profile = Profile(keep or Path(self.temporary.name), plugin, keep_settings)  # type: ignore[union-attr]
+        profile = Profile(keep or Path(self.temporary.name), plugin, keep_settings, libraries)  # type: ignore[union-attr]
         self.log = profile.folder / "krita.log"
         self.log.write_text("")
         self.results = profile.folder / "results.jsonl"
@@ -246,6 +250,19 @@ class KritaRun:
             self.display.close()
         if self.temporary is not None:
             self.temporary.cleanup()
+
+
+def report_of(file: Path, function: str, **options: Any) -> Any:
+    """What a function of a file returns, run in a Krita of its own with the plugin; `options` are KritaRun's.
+
+    Raises SystemExit with the reason if it fails.
+    """
+    with KritaRun(file, [function], plugin=True, **options) as run:
+        outcome = run.wait_for(function)
+        if outcome.error:
+            raise SystemExit(f"{outcome.error}\n{run.log_tail()}")
+        run.wait_for_end()
+    return outcome.report
 
 
 def how_it_ended(code: int) -> str:

@@ -18,6 +18,7 @@ from krita_diffbmp.qt import QByteArray, QRect
 MAX_PIXELS = 2**26  # 8192 x 8192 px: 1 GB in float32
 BAND = 2**22  # px that are read at once while the content of a large layer is searched
 STYLE_REACH = 300  # px that a layer style may draw beyond the layer
+OPAQUE = 255  # Krita's opacity of 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Raw:
     space: Space
 
 
+@dataclass(frozen=True)
+class Part:
+    """A layer that a picture is put together from."""
+
+    layer: Layer
+    raw: Raw
+    opacity: int  # of 255
+
+
 def look_of(layer: Layer, document: Document, within: QRect | None = None) -> Look | None:
     """How the document composites a layer by itself, at normal blending; None where nothing of it is seen.
 
@@ -46,25 +56,30 @@ def look_of(layer: Layer, document: Document, within: QRect | None = None) -> Lo
     Raises DiffBmpError for more than MAX_PIXELS pixels and for colour models that are not read.
     """
     if layer.passes_through:
-        parts = [(part, raw) for part in picture_layers(layer) if (raw := read(part, document, within)) is not None]
+        layers = picture_layers(layer, OPAQUE)
+        parts = [Part(part, raw, at) for part, at in layers if (raw := read(part, document, within)) is not None]
         return composite(document, parts, blend=True) if parts else None
     raw = read(layer, document, within)
     if raw is None:
         return None
     if raw.space != document.space or layer.style:
-        return composite(document, [(layer, raw)], blend=False)
+        return composite(document, [Part(layer, raw, layer.node.opacity())], blend=False)
     pixels, clipped = raw.space.decode(raw.data, raw.box.height(), raw.box.width())
     pixels[..., -1] *= np.float32(layer.opacity)
     return Look(raw.box.x(), raw.box.y(), pixels, clipped) if layer.opacity > 0 else None
 
 
-def picture_layers(group: Layer) -> Iterator[Layer]:
-    """The layers that a pass-through group hands on to what is below it, the backmost first."""
+def picture_layers(group: Layer, opacity: int) -> Iterator[tuple[Layer, int]]:
+    """The layers that a pass-through group hands on to what is below it, the backmost first, and their opacities there.
+
+    opacity: of what is around the group. A group that has no picture itself has its opacity in those of its layers.
+    """
+    opacity = opacity * group.node.opacity() // OPAQUE
     for child in group.children():
         if child.visible and child.passes_through:
-            yield from picture_layers(child)
+            yield from picture_layers(child, opacity)
         elif child.visible and child.has_picture:
-            yield child
+            yield child, opacity * child.node.opacity() // OPAQUE
 
 
 def read(layer: Layer, document: Document, within: QRect | None) -> Raw | None:
@@ -119,18 +134,19 @@ def crop(data: QByteArray, space: Space, box: QRect, inner: QRect) -> QByteArray
     return QByteArray(part.tobytes())
 
 
-def composite(document: Document, parts: list[tuple[Layer, Raw]], blend: bool) -> Look | None:
+def composite(document: Document, parts: list[Part], blend: bool) -> Look | None:
     """Has Krita itself put pictures together (the backmost first): conversion, style and opacity are its own.
 
     blend: with their blending modes and inherited alpha, which one layer by itself has no use for.
     """
     box = QRect()
-    for layer, raw in parts:
-        reach = STYLE_REACH if layer.style else 0
-        box = box.united(raw.box.adjusted(-reach, -reach, reach, reach))
-    check_size(box, f"The layer “{parts[0][0].name}”")
+    for part in parts:
+        reach = STYLE_REACH if part.layer.style else 0
+        box = box.united(part.raw.box.adjusted(-reach, -reach, reach, reach))
+    check_size(box, f"The layer “{parts[0].layer.name}”")
     with scratch(box.width(), box.height(), document.space) as handle:
-        for layer, raw in parts:
+        for part in parts:
+            layer, raw = part.layer, part.raw
             node = handle.createNode("", "paintlayer")
             node.setColorSpace(raw.space.model, raw.space.depth, raw.space.profile)
             if Space.of(node) != raw.space:  # and pixels of another size would be read beyond their end
@@ -140,7 +156,7 @@ def composite(document: Document, parts: list[tuple[Layer, Raw]], blend: bool) -
                 )
             place = raw.box.translated(-box.topLeft())
             node.setPixelData(raw.data, place.x(), place.y(), place.width(), place.height())
-            node.setOpacity(layer.node.opacity())
+            node.setOpacity(part.opacity)
             if layer.style:
                 node.setLayerStyleFromAsl(layer.style)
             if blend:

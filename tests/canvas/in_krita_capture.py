@@ -150,6 +150,13 @@ def pass_through(document, parent):
     return node
 
 
+def faint_pass_through(document, parent):
+    node = pass_through(document, parent)
+    node.setOpacity(150)
+    node.childNodes()[-1].setOpacity(200)
+    return node
+
+
 def clone(document, parent):
     source = painted(document, parent)
     node = document.createCloneLayer("clone", source)
@@ -201,6 +208,7 @@ KINDS = {
     "transform mask": masked("transform"),
     "group": group,
     "pass-through group": pass_through,
+    "faint pass-through group": faint_pass_through,
     "clone": clone,
     "vector": vector,
     "file": file,
@@ -210,8 +218,8 @@ KINDS = {
 
 
 @cases(
-    "paint", "fill", "transparency mask", "filter mask", "transform mask", "group", "pass-through group", "clone",
-    "vector", "file", "layer style", "opacity",
+    "paint", "fill", "transparency mask", "filter mask", "transform mask", "group", "pass-through group",
+    "faint pass-through group", "clone", "vector", "file", "layer style", "opacity",
 )  # fmt: skip
 def test_every_kind_of_layer_is_what_it_looks_like(kind):
     document = new_document(64, 48)

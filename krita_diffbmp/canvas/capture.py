@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, look_of
+from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, leaves_filters_out, look_of
 from krita_diffbmp.canvas.records import Source, load
 from krita_diffbmp.canvas.scratch import check_space, scratch
 from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
@@ -116,8 +117,7 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     check_size(region, f"The target “{target.name}”")
     notes: list[str] = []
     bitmaps, primitives = read_primitives(document, group, notes)
-    if look.clipped:
-        notes.append(f"The target “{target.name}” has colours outside 0 to 1, which were cut off.")
+    notes += remarks(f"The target “{target.name}”", target, look)
     place = Place(
         document=document,
         canvas_width=document.width,
@@ -179,13 +179,20 @@ def read_primitives(
             )
         if width > document.width or height > document.height:
             notes.append(f"“{layer.name}” ({width} x {height} px) is larger than the canvas; it is only used smaller.")
-        if look.clipped:
-            notes.append(f"“{layer.name}” has colours outside 0 to 1, which were cut off.")
+        notes += remarks(f"“{layer.name}”", layer, look)
         bitmaps.append(Bitmap(layer.name, look.pixels))
         sources.append(Source(layer.id, layer.name))
     if not bitmaps:
         raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     return tuple(bitmaps), tuple(sources)
+
+
+def remarks(what: str, layer: Layer, look: Look) -> Iterator[str]:
+    """Where the look is not quite what the document shows of the layer, which `what` calls by its name."""
+    if look.clipped:
+        yield f"{what} has colours outside 0 to 1, which were cut off."
+    if leaves_filters_out(layer):
+        yield f"{what} was read without its filter layers: switch the group's pass-through mode off to have them count."
 
 
 def live_refusal(document: Document) -> str:

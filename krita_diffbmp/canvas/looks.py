@@ -82,6 +82,13 @@ def picture_layers(group: Layer, opacity: int) -> Iterator[tuple[Layer, int]]:
             yield child, opacity * child.node.opacity() // OPAQUE
 
 
+def leaves_filters_out(layer: Layer) -> bool:
+    """Whether its look lacks filter layers: those of a pass-through group change what lies below the group, too."""
+    return layer.passes_through and any(
+        child.visible and (not child.has_picture or leaves_filters_out(child)) for child in layer.children()
+    )
+
+
 def read(layer: Layer, document: Document, within: QRect | None) -> Raw | None:
     """A layer's projection, cropped to content."""
     layer.space.check(f"The layer “{layer.name}”")

@@ -342,6 +342,25 @@ def test_float_values_outside_0_to_1_are_cut_off_and_told_of(depth):
     assert len(taken.notes) == 2 and all("cut off" in note for note in taken.notes)
 
 
+def test_filter_layers_of_a_pass_through_group_are_left_out_and_told_of():
+    document = new_document(64, 48)
+    target = pass_through(document, document.rootNode())
+    everywhere = Selection()
+    everywhere.select(0, 0, 64, 48, 255)
+    adjustment = document.createFilterLayer("adjust", Krita.instance().filter("invert"), everywhere)
+    target.childNodes()[-1].addChildNode(adjustment, None)
+    primitives = leaves(document, (0, 0, 255, 255))
+    refresh(document)
+    (note,) = take(document, target, primitives, NO_MARGIN).notes
+    assert note.startswith("The target “group” was read without its filter layers")
+    adjustment.setVisible(False)
+    assert take(document, target, primitives, NO_MARGIN).notes == ()
+    adjustment.setVisible(True)
+    target.setPassThroughMode(False)
+    refresh(document)
+    assert take(document, target, primitives, NO_MARGIN).notes == ()
+
+
 @cases("U8 srgbtrc", "U8 g10", "U8 WideRGB", "U16 srgbtrc", "GRAYA")
 def test_the_live_form_is_refused_where_it_is_not_faithful(space):
     profiles = {"srgbtrc": SRGB, "g10": "sRGB-elle-V2-g10.icc", "WideRGB": "WideRGB-elle-V2-g22.icc"}

@@ -13,6 +13,7 @@ INSTANCE_LIMIT = 100_000
 SMALLEST_TARGET = 8  # px, long side
 SMALLEST_WORKING_SIZE = 32  # px
 CHANNELS = (1, 3, 4)  # gray, RGB, CMYK
+FAINTEST = 1e-6  # alpha; nothing fainter is seen at any depth, and averages of it might vanish
 
 
 def check_problem(problem: Problem) -> None:
@@ -39,7 +40,7 @@ def check_pixels(pixels: FloatArray, name: str) -> None:
     """Raises DiffBmpError unless pixels are [h, w, C + 1] finite numbers, not all of them transparent."""
     if pixels.ndim != 3 or pixels.shape[2] - 1 not in CHANNELS:
         raise DiffBmpError(f"The {name} is in a colour model that is not supported. Use gray, RGB or CMYK.")
-    if pixels.size == 0 or not (pixels[..., -1] > 0).any():
+    if pixels.size == 0 or not (pixels[..., -1] > FAINTEST).any():
         raise DiffBmpError(f"The {name} is fully transparent. Paint something on it, or choose another.")
     # A sum is not finite when any part of it is not, and takes no mask as large as the picture.
     with np.errstate(all="ignore"):

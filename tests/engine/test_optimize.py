@@ -314,6 +314,10 @@ TRANSPARENT = np.zeros((12, 12, 4), np.float32)
         ({"target": np.ones((20, 20, 6), np.float32)}, "colour model"),
         ({"bitmaps": ()}, "no bitmap"),
         ({"bitmaps": (Bitmap("empty one", TRANSPARENT),)}, "“empty one” is fully transparent"),
+        (
+            {"bitmaps": (Bitmap("faint one", np.full((9, 9, 4), 1e-44, np.float32)),)},
+            "“faint one” is fully transparent",
+        ),
         ({"bitmaps": (Bitmap("gray one", dab(channels=1)),)}, "“gray one” and the target differ"),
         ({"bitmaps": (Bitmap("broken", with_pixel(np.ones((9, 9, 4), np.float32), math.nan)),)}, "not numbers"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -87,10 +88,11 @@ def load_torch() -> None:
     from krita_diffbmp.problem import DiffBmpError  # needs numpy, which extend_path() may have to find first
 
     version = ".".join(map(str, sys.version_info[:2]))
-    with frequent_switches():
+    with frequent_switches(), objects_kept():
         preload_torch()
         try:
             import torch
+            import torch._dynamo  # torch's optimizers bring it in at their first use, half a second's work
         except ModuleNotFoundError as missing:
             raise DiffBmpError(
                 i18n(
@@ -140,10 +142,31 @@ def preload_torch() -> None:
 
 @contextlib.contextmanager
 def frequent_switches() -> Iterator[None]:
-    """Python's threads take turns every millisecond instead of every five, for the window's sake."""
+    """Python's threads take turns every twentieth of a millisecond instead of every five, for the window's sake.
+
+    A turn has to be shorter than the time between two system calls: around each, the loading thread lets go of
+    Python's lock for so short a while that the window's thread wakes too late to get it, and begins to count anew.
+    """
     before = sys.getswitchinterval()
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.00005)
     try:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextlib.contextmanager
+def objects_kept() -> Iterator[None]:
+    """What is loaded inside is never looked through for garbage, neither now nor later: it stays anyway.
+
+    Python would look through the half a million objects of torch again and again, each time for a twentieth of a
+    second in which no other thread runs, the window's among them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,17 +74,21 @@ def painted_layer(document: Any, name: str, piece: PaintedPiece, place: Place) -
     return node
 
 
-def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Iterator[bool]:
+def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Generator[bool, None, None]:
     """Yields until Krita has drawn every live layer that can be seen: True to wait for Krita, False in between.
 
-    A vector layer that is cloned before it was drawn stays empty. It is drawn once it has bounds, which one that
-    shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
+    A vector layer that leaves its document before it was drawn stays empty. It is drawn once it has bounds, which
+    one that shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
     """
     pending = list(range(len(nodes)))
     latest = time.monotonic()
     excused = False
     while pending:
-        left = [i for i in pending if nodes[i].bounds().isEmpty()]
+        left = []
+        for i in pending:
+            if nodes[i].bounds().isEmpty():
+                left.append(i)
+            yield False
         stalled = time.monotonic() - latest
         if len(left) < len(pending):
             pending, latest = left, time.monotonic()

@@ -70,16 +70,15 @@ def read_records(document: Document) -> dict[str, Record]:
     return found
 
 
-def add_record(document: Document, record: Record) -> None:
-    """Writes one more result into the document. Raises DiffBmpError as `read_records` does."""
+def with_record(document: Document, record: Record) -> bytes:
+    """The document's annotation KEY with one more result. Raises DiffBmpError as `read_records` does."""
     entries = load(document)
     present = document.layer_ids()
     gone = [group_id for group_id in entries if group_id not in present]
     for group_id in gone[: max(0, len(gone) - GONE_KEPT)]:
         del entries[group_id]
     entries[record.group_id] = to_json(record)
-    text = json.dumps({"schema": SCHEMA, "groups": entries}, separators=(",", ":"))
-    document.set_annotation(KEY, DESCRIPTION, text.encode())
+    return json.dumps({"schema": SCHEMA, "groups": entries}, separators=(",", ":")).encode()
 
 
 def load(document: Document) -> dict[str, Any]:

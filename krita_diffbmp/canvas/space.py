@@ -72,9 +72,8 @@ class Space:
     def decode(self, raw: Any, height: int, width: int) -> tuple[FloatArray, bool]:
         """Raw pixels as [height, width, C + 1] in [0, 1], and whether values outside had to be clipped."""
         values = np.frombuffer(raw, self.dtype).reshape(height, width, self.channels + 1)
-        pixels = np.empty(values.shape, np.float32)
-        for i, (channel, full) in enumerate(zip(self.order(), self.full(), strict=True)):
-            np.divide(values[..., channel], np.float32(full), out=pixels[..., i], casting="same_kind")
+        full = np.array(self.full(), np.float32)
+        pixels: FloatArray = np.divide(values[..., self.order()], full, dtype=np.float32, casting="same_kind")
         if not self.is_float:
             return pixels, False
         np.nan_to_num(pixels, copy=False)

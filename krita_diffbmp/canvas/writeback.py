@@ -1,25 +1,25 @@
 """Turns finished pieces into one group of layers above the target, in one undo step.
 
-Every change through Krita's API is an undo step of its own, and there is no macro. So the group is built in a scratch
-document, in short steps between Krita's own events, and one clone of it is added to the artist's document.
+Every change through Krita's API is an undo step of its own, and there is no macro. So the group is built outside the
+layer tree, in short steps between Krita's own events, and then added whole.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.records import Instance, Record, add_record, load
-from krita_diffbmp.canvas.scratch import close_scratch, open_scratch
+from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, load, with_record
+from krita_diffbmp.canvas.scratch import close_scratch
 from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Placements, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 
-BUDGET = 0.015  # s of work before Krita's events have their turn
+BUDGET = 0.010  # s of work before Krita's events have their turn
 BREATH = 2  # ms until the next step: many API calls spin the event loop, and timers that are due fire in there instead
 PAUSE = 10  # ms between two looks at something that Krita does meanwhile
 UNGROUPED = 1000  # more layers than this go into sub-groups, without which edits in the group become slow
@@ -55,6 +55,7 @@ class WriteBack(QObject):
         self.name = (
             name or f"{place.target.name} from {len(pieces)} {place.group.name} ({self.form}, seed {settings.seed})"
         )
+        self.instances: dict[str, Instance] = {}  # by layer id, as far as the layers are made
         self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
@@ -93,45 +94,93 @@ class WriteBack(QObject):
     def build(self) -> Generator[bool, None, str]:
         """The work in steps; yields whether it waits for Krita, returns the new group's id."""
         self.check_place()
-        place, document = self.place, self.place.document
-        load(document)  # records that cannot be added to are told of before anything is written
-        scratch = open_scratch(place.canvas_width, place.canvas_height, place.space, document.resolution)
+        load(self.place.document)  # records that cannot be added to are told of before anything is written
+        if self.form == "painted":
+            group = yield from self.open_while(self.painted_group(self.place.document.handle))
+            return (yield from self.attach(group))
+        scratch = yield from self.open_while(self.clone())
         try:
-            group = collapsed_group(scratch, self.name)
-            nodes = []
-            for node in self.make_layers(scratch, group):
-                if node is not None:
-                    nodes.append(node)
-                    self.progress.emit(len(nodes), len(self.pieces))
-                yield node is None
-                self.check_open()
-            if self.form == "live":
-                pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
-                for waits in wait_until_drawn(nodes, pieces, place):
-                    yield waits
-                    self.check_open()
-            scratch.waitForDone()
-            copy = group.clone()
-            yield False
-            return (yield from self.attach(copy))
+            group = yield from self.open_while(self.live_group(scratch))
+            return (yield from self.attach(group))
         finally:
             close_scratch(scratch)
 
-    def make_layers(self, scratch: Any, group: Any) -> Iterator[Any]:
-        """One layer after the other, in the group or, where there are many, in sub-groups; None to wait."""
-        count, parent = len(self.pieces), group
-        for index, piece in enumerate(self.pieces):
-            if count > UNGROUPED and index % SUBGROUP == 0:
-                parent = collapsed_group(scratch, f"{index + 1:04d} to {min(index + SUBGROUP, count):04d}")
+    def open_while(self, steps: Generator[bool, None, Any]) -> Generator[bool, None, Any]:
+        """The steps, as long as the artist's document is open."""
+        while True:
+            try:
+                waits = next(steps)
+            except StopIteration as end:
+                return end.value
+            yield waits
+            self.check_open()
+
+    def clone(self) -> Generator[bool, None, Any]:
+        """A document without a view, in which adding shapes leaves no trace in the artist's undo history.
+
+        A clone is made in a few milliseconds, and costs no memory while its pixels are those of the original. Making
+        a new document, and closing it, would stop the window for a twentieth of a second each, since Krita then tells
+        all its lists of brushes and palettes.
+        """
+        handle = self.place.document.handle
+        while not handle.tryBarrierLock():  # the image is at work
+            yield True
+        try:
+            scratch = handle.clone()
+        finally:
+            handle.unlock()
+        scratch.setBatchmode(True)
+        return scratch
+
+    def live_group(self, scratch: Any) -> Generator[bool, None, Any]:
+        """The finished group of vector layers; Krita draws each in the background once it has a place in a group."""
+        group = collapsed_group(scratch, self.name)
+        nodes: list[Any] = []
+        pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
+        parent = group
+        for index, piece in enumerate(pieces):
+            if self.starts_subgroup(index):
+                parent = collapsed_group(scratch, self.subgroup_name(index))
                 group.addChildNode(parent, None)
-            while self.form == "live" and Document.active() is None:
-                yield None  # Krita cannot read a shape, and crashes, without any document in front
-            if isinstance(piece, LivePiece):
-                node = live_layer(scratch, self.layer_name(index), piece, self.place)
-            else:
-                node = painted_layer(scratch, self.layer_name(index), piece, self.place)
+            while Document.active() is None:
+                yield True  # Krita cannot read a shape, and crashes, without any document in front
+            node = live_layer(scratch, self.layer_name(index), piece, self.place)
             parent.addChildNode(node, None)
-            yield node
+            nodes.append(node)
+            self.made(node, index)
+            yield False
+        yield from wait_until_drawn(nodes, pieces, self.place)
+        scratch.waitForDone()
+        return group
+
+    def painted_group(self, document: Any) -> Generator[bool, None, Any]:
+        """The finished group of paint layers. `setChildNodes` fills an empty group without an undo step."""
+        subgroups: list[Any] = []
+        nodes: list[Any] = []
+        for index, piece in enumerate(self.pieces):
+            assert isinstance(piece, PaintedPiece)
+            if self.starts_subgroup(index) and nodes:
+                subgroups.append(filled_group(document, self.subgroup_name(index - SUBGROUP), nodes))
+                nodes = []
+            node = painted_layer(document, self.layer_name(index), piece, self.place)
+            nodes.append(node)
+            self.made(node, index)
+            yield False
+        if subgroups:
+            start = len(self.pieces) - len(nodes)
+            nodes = [*subgroups, filled_group(document, self.subgroup_name(start), nodes)]
+        return filled_group(document, self.name, nodes)
+
+    def made(self, node: Any, index: int) -> None:
+        self.instances[Layer(node).id] = self.instance(index)
+        self.progress.emit(index + 1, len(self.pieces))
+
+    def starts_subgroup(self, index: int) -> bool:
+        return len(self.pieces) > UNGROUPED and index % SUBGROUP == 0
+
+    def subgroup_name(self, index: int) -> str:
+        """index: of its first layer"""
+        return f"{index + 1:04d} to {min(index + SUBGROUP, len(self.pieces)):04d}"
 
     def layer_name(self, index: int) -> str:
         primitive = self.place.primitives[int(self.placements.bitmap[index])]
@@ -164,14 +213,18 @@ class WriteBack(QObject):
 
     def attach(self, group: Any) -> Generator[bool, None, str]:
         """Adds the finished group above the target, in steps as `build`."""
-        document = self.place.document
-        target, picked, result = self.check_place(), document.active_layer, Layer(group)
-        add_record(document, self.record(result))  # first, so that nobody meets the group without its record
+        document, result = self.place.document, Layer(group)
+        records = with_record(document, self.record(result))
+        yield False
+        target, picked = self.check_place(), document.active_layer
+        # First, so that nobody meets the group without its record.
+        document.set_annotation(KEY, DESCRIPTION, records)
         target.node.parentNode().addChildNode(group, target.node)  # the one change to the artist's layers
         self.is_attached = True
-        yield True
+        yield True  # Krita takes in the new layers, for its layer list among others,
+        yield True  # and the window answers before the next long call
         if document.is_open:
-            document.handle.refreshProjection()  # without it, layers that were cloned show nothing
+            document.handle.refreshProjection()  # without it, layers that were made elsewhere show nothing
         yield True
         if document.is_open and picked is not None:
             # Krita picks the new group, a little after it was added; the artist's pick is put back.
@@ -182,7 +235,6 @@ class WriteBack(QObject):
         return result.id
 
     def record(self, group: Layer) -> Record:
-        layers = [layer for child in group.children() for layer in (child.children() if child.is_group else [child])]
         return Record(
             group_id=group.id,
             form=self.form,
@@ -191,7 +243,7 @@ class WriteBack(QObject):
             primitives=self.place.primitives,
             region=(self.place.x, self.place.y, self.place.width, self.place.height),
             settings=self.settings,
-            instances={layer.id: self.instance(index) for index, layer in enumerate(layers)},
+            instances=self.instances,
         )
 
     def instance(self, index: int) -> Instance:
@@ -211,6 +263,13 @@ def collapsed_group(document: Any, name: str) -> Any:
     """Krita spends seconds on the rows of a large group in its layer list unless the group is collapsed."""
     group = document.createGroupLayer(name)
     group.setCollapsed(True)
+    return group
+
+
+def filled_group(document: Any, name: str, nodes: Sequence[Any]) -> Any:
+    """With these layers, the backmost first."""
+    group = collapsed_group(document, name)
+    group.setChildNodes(list(nodes))
     return group
 
 

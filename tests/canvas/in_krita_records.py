@@ -13,7 +13,7 @@ from written import begin, group_of, scene, write
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.records import KEY, SCHEMA, Source, add_record, read_records
+from krita_diffbmp.canvas.records import DESCRIPTION, KEY, SCHEMA, Source, read_records, with_record
 from krita_diffbmp.problem import DiffBmpError, Settings
 
 VALUES = [(60.25 + i, 50.5, 0.1 * i, 1.5, 0.5 + 0.1 * i) for i in range(3)]
@@ -85,7 +85,7 @@ def test_results_gather_and_only_so_many_of_those_gone():
     wrapped = Document(document)
     (record,) = read_records(wrapped).values()
     for number in range(30):
-        add_record(wrapped, replace(record, group_id=f"gone {number}"))
+        wrapped.set_annotation(KEY, DESCRIPTION, with_record(wrapped, replace(record, group_id=f"gone {number}")))
     kept = json.loads(wrapped.annotation(KEY))["groups"]
     assert list(kept) == [first, *(f"gone {number}" for number in range(19, 30))]
     place = take(document, target, group, Settings(max_size=0.0)).place

@@ -13,7 +13,7 @@ from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, leaves_filters_out, look_of
 from krita_diffbmp.canvas.records import Source, load
-from krita_diffbmp.canvas.scratch import check_space, scratch
+from krita_diffbmp.canvas.scratch import scratch
 from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
 from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Problem, Settings
 from krita_diffbmp.qt import QByteArray, QRect
@@ -105,10 +105,7 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     """
     check_choice(document, target, group)
     assert document is not None and target is not None and group is not None
-    # What would stop the write-back is told of now rather than after the run: a file of a newer version, a colour
-    # profile that Krita has no more.
-    load(document)
-    check_space(document.space)
+    load(document)  # a file of a newer version is told of now rather than after the run
     document.handle.waitForDone()
     look = look_of(target, document, within=document.area)
     if look is None:

@@ -49,7 +49,7 @@ def test_the_docker_says_what_to_do_before_anything_is_open():
 def test_main_job_by_actions():
     easel = Easel()
     yield from show_docker()
-    set_form(instances=30, steps=60)
+    set_form(instances=30, steps=500)
     yield from easel.choose()
     assert panel().run.optimize.isEnabled()
     yield from save_picture("ready")
@@ -57,8 +57,13 @@ def test_main_job_by_actions():
     trigger("diffbmp_optimize")
     assert phase() is Phase.STARTING, notice()
     yield at_step(30)
-    yield Until(lambda: not panel().preview.image().isNull(), 5, "a preview")
-    assert panel().run.bar.value() > 0 and "dB" in panel().run.status.text()
+    yield Until(
+        lambda: (
+            not panel().preview.image().isNull() and panel().run.bar.value() > 0 and "dB" in panel().run.status.text()
+        ),
+        5,
+        "preview and progress",
+    )
     yield from save_picture("running")
     yield over()
     yield from save_picture("done")

@@ -139,16 +139,15 @@ class Benchmark:
                 times.append(begin.elapsed_time(end) / INNER)
         return float(statistics.median(times))
 
-    def autograd_step(self, repeats: int) -> float:
-        """One step through autograd, by the host's clock."""
+    def autograd_step(self, repeats: int) -> tuple[float, float]:
+        """One step through autograd, by the host's clock: as Python issues it, and as a graph of it is replayed."""
         values = {name: value.clone() for name, value in vars(self.start).items()}
-        adam = torch.optim.Adam([v.requires_grad_() for n, v in values.items() if n != "bitmap"], fused=True)
+        moved = [value.requires_grad_() for name, value in values.items() if name != "bitmap"]
+        adam = torch.optim.Adam(moved, fused=True, capturable=True)
         parameters = type(self.start)(**values)
         noise = torch.empty_like(self.target[:-1])
-        times = []
-        for turn in range(-5, repeats):
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
+
+        def step() -> None:
             scene = Scene(self.bitmaps, parameters.instances(self.sides), self.size, self.size, mu_blend=self.mu_blend)
             drawn = render(scene)
             loss = losses.squared_error(
@@ -157,10 +156,25 @@ class Benchmark:
             adam.zero_grad()
             loss.backward()
             adam.step()
-            torch.cuda.synchronize()
-            if turn >= 0:
-                times.append((time.perf_counter() - begin) * 1e3)
-        return statistics.median(times)
+
+        def seconds(call: Callable[[], object]) -> float:
+            times = []
+            for turn in range(-5, repeats):
+                torch.cuda.synchronize()
+                begin = time.perf_counter()
+                call()
+                torch.cuda.synchronize()
+                if turn >= 0:
+                    times.append(time.perf_counter() - begin)
+            return statistics.median(times)
+
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            issued = seconds(step)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            step()
+        return issued * 1e3, seconds(graph.replay) * 1e3
 
 
 def clock() -> float:
@@ -210,8 +224,11 @@ def main() -> None:
                 torch.cuda.reset_peak_memory_stats()
                 benchmark.iteration(1)
                 memory = torch.cuda.max_memory_allocated() / 1e6
-                autograd = benchmark.autograd_step(options.repeats)
-                print(f"  memory of an iteration {memory:.0f} MB; a step through autograd {autograd:.3f} ms")
+                issued, replayed = benchmark.autograd_step(options.repeats)
+                print(
+                    f"  memory of an iteration {memory:.0f} MB; a step through autograd {issued:.3f} ms, "
+                    f"{replayed:.3f} ms as a graph"
+                )
     if not options.growth:
         return
     bitmaps = read_bitmaps(options.bitmaps)

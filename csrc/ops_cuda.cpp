@@ -250,8 +250,8 @@ Tensor noise(const Tensor& like, int64_t channels, int64_t height, int64_t width
   check_canvas(height, width, 1, 0);
   TORCH_CHECK_VALUE(channels >= 1 && channels <= kMaxChannels, "diffbmp: ", channels, " channels");
   const Tensor out = at::empty({channels, height, width}, like.options().dtype(at::kFloat));
-  check_launch(cuda::noise(out.mutable_data_ptr<float>(), channels, height * width, static_cast<uint64_t>(seed), step,
-                           stream_of(like)));
+  check_launch(cuda::noise(out.mutable_data_ptr<float>(), channels, static_cast<int32_t>(height),
+                           static_cast<int32_t>(width), static_cast<uint64_t>(seed), step, stream_of(like)));
   return out;
 }
 

@@ -45,6 +45,14 @@ DIFFBMP_INLINE double sigmoid(double v) {
   return 1 / (1 + std::exp(-v));
 }
 
+DIFFBMP_INLINE void turn(double angle, double* sine, double* cosine) {
+#if defined(__CUDA_ARCH__)
+  sincos(angle, sine, cosine);
+#else
+  *sine = std::sin(angle), *cosine = std::cos(angle);
+#endif
+}
+
 // k = clamp(round(-2 log2(scale)), 0, count - 1): half-octave levels, the nearest one.
 DIFFBMP_INLINE int nearest_level(double scale, int count) {
   const double level = std::nearbyint(-2 * std::log2(scale));
@@ -85,18 +93,20 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   if (!std::isfinite(sum) || !(scale > 0)) return out;
 
   const Level* levels = bitmaps.levels + instances.bitmap[i] * bitmaps.level_count;
-  int count = 0;
-  while (count < bitmaps.level_count && levels[count].width > 0) ++count;
-  if (count == 0) return out;
+  if (bitmaps.level_count == 0 || levels[0].width <= 0) return out;
   const Level& full = levels[0];
-  const Level& level = levels[nearest_level(scale, count)];
+  int nearest = nearest_level(scale, bitmaps.level_count);
+  while (nearest > 0 && levels[nearest].width == 0) --nearest;
+  const Level& level = levels[nearest];
   if (level.x0 >= level.x1 || level.y0 >= level.y1) return out;
 
   const double across = static_cast<double>(level.width) / full.width;
   const double down = static_cast<double>(level.height) / full.height;
-  const double cosine = std::cos(rotation), sine = std::sin(rotation);
-  const double ax = across * cosine / scale, bx = across * sine / scale;
-  const double ay = -down * sine / scale, by = down * cosine / scale;
+  double sine, cosine;
+  turn(rotation, &sine, &cosine);
+  const double across_step = across / scale, down_step = down / scale;
+  const double ax = across_step * cosine, bx = across_step * sine;
+  const double ay = -down_step * sine, by = down_step * cosine;
   if (!(larger(larger(std::fabs(ax), std::fabs(bx)), larger(std::fabs(ay), std::fabs(by))) < kMaxSlope)) return out;
 
   out.x = static_cast<T>(x), out.y = static_cast<T>(y);
@@ -111,10 +121,11 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   out.drawn = true;
 
   // p = position + R(rotation) scale diag(w / w_k, h / h_k) (t - c)
-  const double left = (level.x0 - (level.width + 1) / 2.0) / across * scale;
-  const double right = (level.x1 + 1 - (level.width + 1) / 2.0) / across * scale;
-  const double top = (level.y0 - (level.height + 1) / 2.0) / down * scale;
-  const double bottom = (level.y1 + 1 - (level.height + 1) / 2.0) / down * scale;
+  const double column = 1 / across_step, row = 1 / down_step;  // px
+  const double left = (level.x0 - (level.width + 1) / 2.0) * column;
+  const double right = (level.x1 + 1 - (level.width + 1) / 2.0) * column;
+  const double top = (level.y0 - (level.height + 1) / 2.0) * row;
+  const double bottom = (level.y1 + 1 - (level.height + 1) / 2.0) * row;
   const double u[4] = {left, right, right, left}, v[4] = {top, top, bottom, bottom};
   for (int k = 0; k < 4; ++k) {
     corners->x[k] = x + cosine * u[k] - sine * v[k];

@@ -3,7 +3,7 @@
 // next one. Sums are whole numbers, in units of 1 / kSumOne: their order does not matter, so a run repeats itself bit
 // for bit.
 #include "optimize_cuda.h"
-#include "pack.cuh"
+#include "order.cuh"
 #include "philox.cuh"
 #include "pixels.cuh"
 
@@ -29,6 +29,7 @@ struct Clock {
 struct Memory {
   Workspace drawn, evaluated;
   Clock* clock;
+  int32_t *order, *loads;  // [kOrdered]
   size_t bytes;
 };
 
@@ -36,9 +37,12 @@ Memory lay_out_run(void* memory, int64_t count) {
   char* const begin = static_cast<char*>(memory);
   Memory out;
   out.clock = reinterpret_cast<Clock*>(begin);
-  out.drawn = lay_out(begin + 256, count, kSumBytes);
-  out.evaluated = lay_out(begin + 256 + out.drawn.bytes, count, 0);
-  out.bytes = 256 + out.drawn.bytes + out.evaluated.bytes;
+  out.order = reinterpret_cast<int32_t*>(begin + 256);
+  out.loads = out.order + kOrdered;
+  char* const rest = reinterpret_cast<char*>(out.loads + kOrdered);
+  out.drawn = lay_out(rest, count, kSumBytes);
+  out.evaluated = lay_out(rest + out.drawn.bytes, count, 0);
+  out.bytes = rest - begin + out.drawn.bytes + out.evaluated.bytes;
   return out;
 }
 
@@ -46,51 +50,77 @@ __device__ __forceinline__ Whole whole(float value, float one) {
   return static_cast<Whole>(__float2ll_rn(value * one));
 }
 
+// The target at one pixel.
+template <int C>
+struct Wanted {
+  float color[C];
+  float transmittance, weight;
+};
+
+template <int C>
+__device__ __forceinline__ Wanted<C> target_at(const Target& target, int64_t pixel, int64_t plane) {
+  Wanted<C> out;
+#pragma unroll
+  for (int c = 0; c < C; ++c) out.color[c] = __ldg(target.color + c * plane + pixel);
+  out.transmittance = __ldg(target.transmittance + pixel);
+  out.weight = target.weight ? __ldg(target.weight + pixel) : 1.f;
+  return out;
+}
+
 // The picture's difference from the target at one pixel becomes g and R, the derivatives of half the square of it.
 template <int C>
-__device__ __forceinline__ float compare(const Loss& loss, int64_t step, int64_t pixel, int64_t plane,
+__device__ __forceinline__ float compare(const Wanted<C>& wanted, bool transparent, const float4& over,
                                          float (&color)[C], float transmittance, float* behind) {
-  const float through = transmittance - __ldg(loss.target.transmittance + pixel);
-  float background[4] = {loss.value, loss.value, loss.value, loss.value};
-  if (loss.background == Background::kNoise) {
-    const float4 noise = noise_at(loss.seed, step, pixel);
-    background[0] = noise.x, background[1] = noise.y, background[2] = noise.z, background[3] = noise.w;
-  }
-  const bool transparent = loss.background == Background::kTransparent;
-  const float weight = loss.target.weight ? __ldg(loss.target.weight + pixel) : 1.f;
+  const float background[4] = {over.x, over.y, over.z, over.w};
+  const float through = transmittance - wanted.transmittance;
   float sum = transparent ? through * through : 0.f, by_transmittance = transparent ? through : 0.f;
 #pragma unroll
   for (int c = 0; c < C; ++c) {
-    float difference = color[c] - __ldg(loss.target.color + c * plane + pixel);
+    float difference = color[c] - wanted.color[c];
     if (!transparent) difference = madd(through, background[c], difference);
     sum = madd(difference, difference, sum);
     if (!transparent) by_transmittance = madd(difference, background[c], by_transmittance);
-    color[c] = weight * difference;
+    color[c] = wanted.weight * difference;
   }
-  *behind = weight * by_transmittance;
-  return weight * sum;
+  *behind = wanted.weight * by_transmittance;
+  return wanted.weight * sum;
 }
 
 // Draws the block's tile and compares it: leaves g in state.color, R in `behind`, and adds the loss to *total. Pixels
 // beyond the canvas take no part.
-template <int C, bool kMapped, int P>
+template <int C, bool kMapped, int P, bool kRemember>
 __device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const Loss& loss, int64_t step,
                                                  const Pixels& at, List* list, PixelState<C, P>& state,
                                                  float (&behind)[P], Whole* total) {
-  draw_tile<C, kMapped, P>(drawing, at, list, state);
+  draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
-  float sum = 0;
+  const auto inside = [&](int k) {
+    return (at.column + right_of(k) < drawing.width) & (at.row + below(k) < drawing.height);
+  };
+  Wanted<C> wanted[P];  // all on the way before the first is looked at
 #pragma unroll
   for (int k = 0; k < P; ++k) {
-    const int32_t column = at.column + right_of(k), row = at.row + below(k);
-    behind[k] = 0;
-    if (column < drawing.width && row < drawing.height) {
-      const int64_t pixel = static_cast<int64_t>(row) * drawing.width + column;
-      sum += compare<C>(loss, step, pixel, plane, state.color[k], state.transmittance[k], &behind[k]);
-    } else {
+    const int64_t pixel = static_cast<int64_t>(at.row + below(k)) * drawing.width + at.column + right_of(k);
+    wanted[k] = target_at<C>(loss.target, inside(k) ? pixel : 0, plane);
+  }
+  float sum = 0;
 #pragma unroll
-      for (int c = 0; c < C; ++c) state.color[k][c] = 0;
-      state.last[k] = drawing.count;
+  for (int k = 0; k < P; k += 2) {
+    static_assert(right_of(1) == 8 && kWarpWidth == 16, "noise comes for pixels 8 apart");
+    NoisePair over = {make_float4(loss.value, loss.value, loss.value, loss.value), {}};
+    over.second = over.first;
+    if (loss.background == Background::kNoise) over = noise_at(loss.seed, step, at.column, at.row + below(k));
+#pragma unroll
+    for (int j = k; j < k + 2; ++j) {
+      const float square = compare<C>(wanted[j], loss.background == Background::kTransparent,
+                                      j == k ? over.first : over.second, state.color[j], state.transmittance[j],
+                                      &behind[j]);
+      sum += inside(j) ? square : 0;
+      if (inside(j)) continue;
+      behind[j] = 0;
+      state.last[j] = drawing.count;
+#pragma unroll
+      for (int c = 0; c < C; ++c) state.color[j][c] = 0;
     }
   }
   sum = reduce(sum);
@@ -106,12 +136,17 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
   if (blockIdx.x == 0 && threadIdx.x == 0) clock->next = step + 1;
   PixelState<C, P> state;
   float behind[P];
-  draw_and_compare<C, kMapped, P>(drawing, loss, step, at, &list, state, behind, &clock->loss);
-  differentiate_tile<C, kMapped, P>(drawing, at, &list, list.complete, state.color, behind, state.transmittance,
-                                    state.last, [&](int32_t i, int which, float value) {
-                                      atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which,
-                                                whole(value, kSumOne));
-                                    });
+  draw_and_compare<C, kMapped, P, true>(drawing, loss, step, at, &list, state, behind, &clock->loss);
+  const auto add = [&](int32_t i, int which, float value) {
+    atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, whole(value, kSumOne));
+  };
+  if (list.complete) {
+    differentiate_tile<C, kMapped, P, true>(drawing, at, &list, state.color, behind, state.transmittance, state.last,
+                                            add);
+  } else {
+    differentiate_tile<C, kMapped, P, false>(drawing, at, &list, state.color, behind, state.transmittance, state.last,
+                                             add);
+  }
 }
 
 template <int C, bool kMapped, int P>
@@ -121,7 +156,7 @@ __global__ void __launch_bounds__(kThreads, kDrawBlocks<P>)
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
   float behind[P];
-  draw_and_compare<C, kMapped, P>(drawing, loss, 0, at, &list, state, behind, &clock->error);
+  draw_and_compare<C, kMapped, P, false>(drawing, loss, 0, at, &list, state, behind, &clock->error);
 }
 
 template <int C>
@@ -154,58 +189,58 @@ __global__ void pack_state(Bitmaps<float> bitmaps, Optimization run, Canvas canv
   pack_values<C>(bitmaps, run, canvas, values, i, workspace);
 }
 
+// The lanes that work on one instance, a value each.
+constexpr int kUpdateLanes = 16;
+static_assert(kPlaced + kMaxChannels <= kUpdateLanes && kSumColor == kPlaced, "a sum and a value to each lane");
+
 // `scale`: of the loss that was summed, to that of a mean of squares; `unit`: the same for gradients.
 template <int C>
 __global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, Adam adam, double scale, float unit,
                        Clock* __restrict__ clock, Workspace workspace) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  const int64_t thread = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  const int64_t i = thread / kUpdateLanes, rows = kPlaced + C;
+  const int k = thread % kUpdateLanes;
   const int64_t step = clock->next;
-  if (i == 0) {
+  if (thread == 0) {
     run.report[kStep] = static_cast<double>(step);
     run.report[kLoss] = static_cast<double>(clock->loss) * scale;
     clock->step = step;
     clock->loss = 0;
   }
-  if (i >= run.count) return;
-  Whole* const sums = static_cast<Whole*>(workspace.sums) + i * kSumStride;
-  float sum[kSumColor + C];
-#pragma unroll
-  for (int k = 0; k < kSumColor + C; ++k)
-    sum[k] = static_cast<float>(static_cast<long long>(sums[k])) * unit, sums[k] = 0;
-
-  const int64_t rows = kPlaced + C;
+  const bool mine = i < run.count && k < rows;
+  float value = 0;
+  if (mine) {
+    Whole* const sums = static_cast<Whole*>(workspace.sums) + i * kSumStride + k;
+    float* const at = run.state + k * run.count + i;
+    float* const first = at + rows * run.count;
+    float* const second = first + rows * run.count;
+    const float sum = static_cast<float>(static_cast<long long>(*sums)) * unit;
+    const float moment = *first, square = *second;
+    value = *at;
+    *sums = 0;
+    // The chain rule: of the derivatives by position, rotation, log size, opacity logit and colour logits.
+    const float below = 1 / (1 + expf(value)), above = 1 / (1 + expf(-value));
+    const float gradient = sum * (k == 2   ? 1
+                                  : k < 4  ? -1
+                                  : k == 4 ? below
+                                           : (1 - static_cast<float>(canvas.mu_blend)) * above * below);
+    const float turn = static_cast<float>(step);
+    const float rate = adam.rates[k < 2 ? 0 : k < kPlaced ? k - 1 : 4] * adam.schedule[smaller(step, adam.steps) - 1];
+    const float first_bias = -expm1f(turn * log1pf(adam.beta1 - 1));
+    const float second_bias = -expm1f(turn * log1pf(adam.beta2 - 1));
+    const float new_moment = madd(adam.beta1, moment, (1 - adam.beta1) * gradient);
+    const float new_square = madd(adam.beta2, square, (1 - adam.beta2) * gradient * gradient);
+    *first = new_moment, *second = new_square;
+    value -= rate / first_bias * new_moment / (sqrtf(new_square / second_bias) + kEpsilon);
+    if (k == 3) value = smaller(larger(value, adam.log_size_low), adam.log_size_high);
+  }
+  const float reach = expf(__shfl_sync(kAll, value, 3, kUpdateLanes)) / 2;
+  if (k < 2) value = smaller(larger(value, -reach), static_cast<float>(k == 0 ? canvas.width : canvas.height) + reach);
+  if (mine) run.state[k * run.count + i] = value;
   Values<C> values;
 #pragma unroll
-  for (int k = 0; k < kPlaced + C; ++k) values.of[k] = run.state[k * run.count + i];
-  // The chain rule: of the derivatives by position, rotation, log size, opacity logit and colour logits.
-  const float shown = 1 / (1 + expf(values.of[4]));
-  float gradient[kPlaced + C] = {-sum[0], -sum[1], sum[2], -sum[3], sum[kSumOpacity] * shown};
-#pragma unroll
-  for (int c = 0; c < C; ++c) {
-    const float color = 1 / (1 + expf(-values.of[kPlaced + c]));
-    gradient[kPlaced + c] = (1 - static_cast<float>(canvas.mu_blend)) * sum[kSumColor + c] * color * (1 - color);
-  }
-  const float turn = static_cast<float>(step);
-  const float rate = adam.schedule[smaller(step, adam.steps) - 1];
-  const float first_bias = -expm1f(turn * log1pf(adam.beta1 - 1)), second_bias = -expm1f(turn * log1pf(adam.beta2 - 1));
-  const float root = sqrtf(second_bias);
-#pragma unroll
-  for (int k = 0; k < kPlaced + C; ++k) {
-    float& first = run.state[(rows + k) * run.count + i];
-    float& second = run.state[(2 * rows + k) * run.count + i];
-    const float moment = madd(adam.beta1, first, (1 - adam.beta1) * gradient[k]);
-    const float square = madd(adam.beta2, second, (1 - adam.beta2) * gradient[k] * gradient[k]);
-    first = moment, second = square;
-    const float start = adam.rates[k < 2 ? 0 : k < kPlaced ? k - 1 : 4];
-    values.of[k] -= start * rate / first_bias * moment / (sqrtf(square) / root + kEpsilon);
-  }
-  values.of[3] = smaller(larger(values.of[3], adam.log_size_low), adam.log_size_high);
-  const float reach = expf(values.of[3]) / 2;
-  values.of[0] = smaller(larger(values.of[0], -reach), static_cast<float>(canvas.width) + reach);
-  values.of[1] = smaller(larger(values.of[1], -reach), static_cast<float>(canvas.height) + reach);
-#pragma unroll
-  for (int k = 0; k < kPlaced + C; ++k) run.state[k * run.count + i] = values.of[k];
-  pack_values<C>(bitmaps, run, canvas, values, i, workspace);
+  for (int other = 0; other < kPlaced + C; ++other) values.of[other] = __shfl_sync(kAll, value, other, kUpdateLanes);
+  if (mine && k == 0) pack_values<C>(bitmaps, run, canvas, values, i, workspace);
 }
 
 // Takes the evaluation into the report, and the state if it is the best so far. One block.
@@ -223,12 +258,16 @@ __global__ void keep_best(Optimization run, int64_t rows, double scale, Clock* _
   for (int64_t i = threadIdx.x; i < run.count; i += blockDim.x) run.best_bitmap[i] = run.bitmap[i];
 }
 
-__global__ void write_noise(float* __restrict__ out, int64_t channels, int64_t pixels, uint64_t seed, int64_t step) {
+__global__ void write_noise(float* __restrict__ out, int64_t channels, int32_t height, int32_t width, uint64_t seed,
+                            int64_t step) {
+  const int64_t plane = static_cast<int64_t>(height) * width;
   const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (pixel >= pixels) return;
-  const float4 noise = noise_at(seed, step, pixel);
+  if (pixel >= plane) return;
+  const int32_t column = static_cast<int32_t>(pixel % width), row = static_cast<int32_t>(pixel / width);
+  const NoisePair pair = noise_at(seed, step, column & ~8, row);
+  const float4 noise = column & 8 ? pair.second : pair.first;
   const float values[4] = {noise.x, noise.y, noise.z, noise.w};
-  for (int64_t c = 0; c < channels; ++c) out[c * pixels + pixel] = values[c];
+  for (int64_t c = 0; c < channels; ++c) out[c * plane + pixel] = values[c];
 }
 
 // Of the sum of squares to their mean.
@@ -255,15 +294,16 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Optimization& run, const C
 template <int C, bool kMapped>
 cudaError_t step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas, const Loss& loss,
                  const Adam& adam, const Memory& memory, cudaStream_t stream) {
-  const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
+  Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
   const cudaError_t error = with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
     constexpr int P = decltype(p)::value;
+    if (tiles<P>(canvas) <= kOrdered) drawing.order = memory.order;
     descend<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, loss, memory.clock,
                                                                       static_cast<Whole*>(memory.drawn.sums));
   });
   if (error) return error;
   const double scale = mean(loss, C, canvas);
-  update<C><<<larger(pack_blocks(run.count), 1u), kPackThreads, 0, stream>>>(
+  update<C><<<larger(pack_blocks(run.count * kUpdateLanes), 1u), kPackThreads, 0, stream>>>(
       bitmaps, run, canvas, adam, scale / kLossOne, static_cast<float>(2 * scale / kSumOne), memory.clock,
       memory.drawn);
   return mark(drawing, memory.drawn, stream);
@@ -290,55 +330,33 @@ size_t optimization_bytes(int64_t count) { return lay_out_run(nullptr, count).by
 cudaError_t optimize_pack(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                           cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  switch (bitmaps.channels) {
-    case 1:
-      return pack<1>(bitmaps, run, canvas, memory.drawn, stream);
-    case 3:
-      return pack<3>(bitmaps, run, canvas, memory.drawn, stream);
-    case 4:
-      return pack<4>(bitmaps, run, canvas, memory.drawn, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+    if (const cudaError_t error = pack<decltype(c)::value>(bitmaps, run, canvas, memory.drawn, stream)) return error;
+    const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
+    return make_order<decltype(mapped)::value>(drawing, canvas, memory.loads, memory.order, stream);
+  });
 }
 
 cudaError_t optimize_step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                           const Loss& loss, const Adam& adam, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  const bool mapped = canvas.mu_blend > 0;
-  switch (bitmaps.channels) {
-    case 1:
-      return mapped ? step<1, true>(bitmaps, run, canvas, loss, adam, memory, stream)
-                    : step<1, false>(bitmaps, run, canvas, loss, adam, memory, stream);
-    case 3:
-      return mapped ? step<3, true>(bitmaps, run, canvas, loss, adam, memory, stream)
-                    : step<3, false>(bitmaps, run, canvas, loss, adam, memory, stream);
-    case 4:
-      return mapped ? step<4, true>(bitmaps, run, canvas, loss, adam, memory, stream)
-                    : step<4, false>(bitmaps, run, canvas, loss, adam, memory, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+    return step<decltype(c)::value, decltype(mapped)::value>(bitmaps, run, canvas, loss, adam, memory, stream);
+  });
 }
 
 cudaError_t optimize_evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                               const Loss& loss, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  const bool mapped = canvas.mu_blend > 0;
-  switch (bitmaps.channels) {
-    case 1:
-      return mapped ? evaluate<1, true>(bitmaps, run, canvas, loss, memory, stream)
-                    : evaluate<1, false>(bitmaps, run, canvas, loss, memory, stream);
-    case 3:
-      return mapped ? evaluate<3, true>(bitmaps, run, canvas, loss, memory, stream)
-                    : evaluate<3, false>(bitmaps, run, canvas, loss, memory, stream);
-    case 4:
-      return mapped ? evaluate<4, true>(bitmaps, run, canvas, loss, memory, stream)
-                    : evaluate<4, false>(bitmaps, run, canvas, loss, memory, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+    return evaluate<decltype(c)::value, decltype(mapped)::value>(bitmaps, run, canvas, loss, memory, stream);
+  });
 }
 
-cudaError_t noise(float* out, int64_t channels, int64_t pixels, uint64_t seed, int64_t step, cudaStream_t stream) {
-  write_noise<<<static_cast<unsigned>((pixels + 255) / 256), 256, 0, stream>>>(out, channels, pixels, seed, step);
+cudaError_t noise(float* out, int64_t channels, int32_t height, int32_t width, uint64_t seed, int64_t step,
+                  cudaStream_t stream) {
+  const unsigned blocks = static_cast<unsigned>((static_cast<int64_t>(height) * width + 255) / 256);
+  write_noise<<<blocks, 256, 0, stream>>>(out, channels, height, width, seed, step);
   return cudaGetLastError();
 }
 

@@ -57,7 +57,8 @@ struct Adam {
 // Bytes of device memory that a run of N instances needs as workspace, aligned to 256.
 size_t optimization_bytes(int64_t count);
 
-// Makes the state ready to draw: at the start, and when the bitmaps or the state were changed.
+// Makes the state ready to draw, and orders the tiles by what there is to draw in them: at the start, and when the
+// bitmaps or the state were changed.
 cudaError_t optimize_pack(const Bitmaps<float>&, const Optimization&, const Canvas&, cudaStream_t stream);
 
 // One step. The packed instances must be those of these bitmaps.
@@ -69,7 +70,8 @@ cudaError_t optimize_step(const Bitmaps<float>&, const Optimization&, const Canv
 cudaError_t optimize_evaluate(const Bitmaps<float>&, const Optimization&, const Canvas&, const Loss&,
                               cudaStream_t stream);
 
-// Writes the noise of a step: uniform in [0, 1), [C, pixels].
-cudaError_t noise(float* out, int64_t channels, int64_t pixels, uint64_t seed, int64_t step, cudaStream_t stream);
+// Writes the noise of a step: uniform in [0, 1), [C, H, W], C <= 4.
+cudaError_t noise(float* out, int64_t channels, int32_t height, int32_t width, uint64_t seed, int64_t step,
+                  cudaStream_t stream);
 
 }  // namespace diffbmp::cuda

@@ -33,7 +33,7 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
                      ? (1 - static_cast<float>(canvas.mu_blend)) * instances.color[bitmaps.channels * i + c]
                      : 0;
   }
-  p.opacity = place.opacity;
+  p.opacity = static_cast<float>(canvas.alpha_max) / (1 + expf(-instances.opacity[i]));
   p.stride = place.width + 3;
   p.offset = place.offset - kWholeBits * (1 + p.stride);
   *packed = p;
@@ -86,6 +86,7 @@ inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Ca
           workspace.packed,
           workspace.boxes,
           workspace.sections,
+          nullptr,
           static_cast<int32_t>(count),
           static_cast<int32_t>(canvas.height),
           static_cast<int32_t>(canvas.width),
@@ -117,15 +118,35 @@ unsigned tiles(const Canvas& canvas) {
                                ((canvas.height + kTileHeight<P> - 1) / kTileHeight<P>));
 }
 
+// Calls launch(C, whether colour maps are drawn), both as constants.
+template <typename Launch>
+cudaError_t with_look(int32_t channels, const Canvas& canvas, Launch launch) {
+  const auto with_maps = [&](auto c) {
+    return canvas.mu_blend > 0 ? launch(c, std::true_type()) : launch(c, std::false_type());
+  };
+  switch (channels) {
+    case 1:
+      return with_maps(std::integral_constant<int, 1>());
+    case 3:
+      return with_maps(std::integral_constant<int, 3>());
+    case 4:
+      return with_maps(std::integral_constant<int, 4>());
+  }
+  return cudaErrorInvalidValue;
+}
+
+inline cudaError_t count_processors(int* processors) {
+  int device = 0;
+  if (const cudaError_t error = cudaGetDevice(&device)) return error;
+  return cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device);
+}
+
 // Calls launch(P as a constant) with the most pixels per thread that still leave every multiprocessor several tiles.
 // The colour maps of the bitmaps take registers: with them, no more than 4.
 template <bool kMapped, typename Launch>
 cudaError_t with_pixels_per_thread(const Canvas& canvas, Launch launch) {
-  int device = 0, processors = 0;
-  if (const cudaError_t error = cudaGetDevice(&device)) return error;
-  if (const cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device)) {
-    return error;
-  }
+  int processors = 0;
+  if (const cudaError_t error = count_processors(&processors)) return error;
   if constexpr (!kMapped) {
     if (tiles<8>(canvas) > 3.5 * processors) {
       launch(std::integral_constant<int, 8>());

@@ -21,7 +21,8 @@ struct PixelState {
   int32_t last[P];  // the backmost instance that takes part
 };
 
-template <int C, bool kMapped, int P>
+// kRemember: for differentiate_tile, which instances of the list show.
+template <int C, bool kMapped, int P, bool kRemember>
 __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& at, List* list,
                                           PixelState<C, P>& state) {
 #pragma unroll
@@ -34,10 +35,12 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
   const float opaque = static_cast<float>(kOpaque);
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
+    unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
       const Cell<float> cell = cell_at(p, dx + right_of(k), dy + below(k));
-      const float mask = bilinear(quad_at(drawing.cells, cell.texel), cell.fx, cell.fy).value;
+      const float mask = sample(surface_at(drawing.cells, cell.texel), cell.fx, cell.fy).value;
+      anything |= __float_as_uint(mask);
       const bool shines = state.transmittance[k] >= opaque;
       const float opacity = shines ? p.opacity : 0;
       const float weight = state.transmittance[k] * opacity;
@@ -46,7 +49,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
         float& color = state.color[k][c];
         if constexpr (kMapped) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
-          const float mapped = bilinear(quad_at(plane, cell.texel), cell.fx, cell.fy).value;
+          const float mapped = sample(surface_at(plane, cell.texel), cell.fx, cell.fy).value;
           color = madd(weight, madd(p.color[c], mask, drawing.mu_blend * mapped), color);
         } else {
           color = madd(weight * mask, p.color[c], color);
@@ -55,6 +58,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
       state.transmittance[k] *= madd(-opacity, mask, 1.f);
       state.last[k] = shines ? i : state.last[k];
     }
+    return !kRemember || __any_sync(kAll, anything);
   };
   const auto finished = [&] {
     float most = state.transmittance[0];
@@ -68,8 +72,8 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
   int rounds = 0;
   do {
     const int32_t listed = list_next<true>(drawing, at, list, &next, &more);
-    visit_list<false>(drawing, at.mine, list, listed, 0, visit, finished);
-    if (threadIdx.x == 0) list->length = listed, list->complete = rounds == 0 && !more;
+    visit_list<kRemember>(drawing, at.mine, list, listed, 0, visit, finished);
+    if (kRemember && threadIdx.x == 0) list->complete = rounds == 0 && !more;
     ++rounds;
   } while (__syncthreads_and(!more || finished()) == 0);
 }
@@ -106,10 +110,10 @@ __device__ __forceinline__ float reciprocal(float value) {
 }
 
 // Adds each instance's sums by add(i, which, value). `g` is the derivative of the loss by the picture's colour,
-// `behind` (R) at first that by the final transmittance; `transmittance` and `last` are what draw_tile left. `reuse`:
-// the list in shared memory is the one of draw_tile, and complete.
-template <int C, bool kMapped, int P, typename Add>
-__device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const Pixels& at, List* list, bool reuse,
+// `behind` (R) at first that by the final transmittance; `transmittance` and `last` are what draw_tile left.
+// kRemembered: so is the list, and it holds all instances of the tile.
+template <int C, bool kMapped, int P, bool kRemembered, typename Add>
+__device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const Pixels& at, List* list,
                                                    const float (&g)[P][C], float (&behind)[P],
                                                    float (&transmittance)[P], const int32_t (&last)[P], Add add) {
   const int lane = threadIdx.x % 32;
@@ -117,17 +121,17 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
     float values[8] = {}, fourth = 0, gx[P], gy[P];  // G
     Cell<float> cells[P];
-    Quad<float> quads[P];
+    Surface surfaces[P];
     Sample<float> masks[P];
-    bool anything = false;
+    unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
       cells[k] = cell_at(p, dx + right_of(k), dy + below(k));
-      quads[k] = quad_at(drawing.cells, cells[k].texel);
-      masks[k] = bilinear(quads[k], cells[k].fx, cells[k].fy);
-      anything |= masks[k].value > 0;
+      surfaces[k] = surface_at(drawing.cells, cells[k].texel);
+      masks[k] = sample(surfaces[k], cells[k].fx, cells[k].fy);
+      anything |= __float_as_uint(masks[k].value);
     }
-    if (!__any_sync(kAll, anything)) return;
+    if (!kRemembered && !__any_sync(kAll, anything)) return true;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
       const Cell<float>& cell = cells[k];
@@ -141,13 +145,13 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
 #pragma unroll
       for (int c = 0; c < C; ++c) tinted = madd(p.color[c], g[k][c], tinted);
       if constexpr (kMapped) {
-        Quad<float> quad = scaled(tinted, quads[k]);
+        Surface surface = plus({}, tinted, surfaces[k]);
 #pragma unroll
         for (int c = 0; c < C; ++c) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
-          quad = madd(drawing.mu_blend * g[k][c], quad_at(plane, cell.texel), quad);
+          surface = plus(surface, drawing.mu_blend * g[k][c], surface_at(plane, cell.texel));
         }
-        const Sample<float> value = bilinear(quad, cell.fx, cell.fy);  // V
+        const Sample<float> value = sample(surface, cell.fx, cell.fy);  // V
         behind[k] = madd(opacity, value.value, behind[k]);
         gx[k] = shown * value.by_x;
         gy[k] = shown * value.by_y;
@@ -185,25 +189,24 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       fourth = reduce(fourth);
       if (lane == 0) add(i, kSumColor + 3, fourth);
     }
+    return true;
   };
-  int32_t first = last[0];
+  if constexpr (kRemembered) {
+    visit_shown(drawing, list, visit);
+  } else {
+    int32_t first = last[0];
 #pragma unroll
-  for (int k = 1; k < P; ++k) first = smaller(first, last[k]);
+    for (int k = 1; k < P; ++k) first = smaller(first, last[k]);
 #pragma unroll
-  for (int width = 16; width > 0; width /= 2) first = smaller(first, __shfl_xor_sync(kAll, first, width));
-  const auto never = [] { return false; };
-
-  if (reuse) {
-    visit_list<true>(drawing, at.mine, list, list->length, first, visit, never);
-    return;
+    for (int width = 16; width > 0; width /= 2) first = smaller(first, __shfl_xor_sync(kAll, first, width));
+    int32_t next = 0;
+    bool more;
+    do {
+      const int32_t listed = list_next<false>(drawing, at, list, &next, &more);
+      visit_list<false>(drawing, at.mine, list, listed, first, visit, [] { return false; });
+      __syncthreads();
+    } while (more);
   }
-  int32_t next = 0;
-  bool more;
-  do {
-    const int32_t listed = list_next<false>(drawing, at, list, &next, &more);
-    visit_list<false>(drawing, at.mine, list, listed, first, visit, never);
-    __syncthreads();
-  } while (more);
 }
 
 }  // namespace diffbmp::cuda

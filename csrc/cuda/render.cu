@@ -20,14 +20,20 @@ __global__ void write_cells(const float* __restrict__ texels, const Level* __res
   };
   for (int32_t i = blockIdx.y * blockDim.x + threadIdx.x; i < count; i += gridDim.y * blockDim.x) {
     const int32_t row = i / across - 1, column = i % across - 1;
-    out[i] = make_float4(at(row, column), at(row, column + 1), at(row + 1, column), at(row + 1, column + 1));
+    const double v00 = at(row, column), v10 = at(row, column + 1);
+    const double v01 = at(row + 1, column), v11 = at(row + 1, column + 1);
+    out[i] = make_float4(static_cast<float>(v00), static_cast<float>(v10 - v00), static_cast<float>(v01 - v00),
+                         static_cast<float>(v00 - v10 - v01 + v11));
   }
 }
 
+// Sets the sums to nothing, too, where there are any.
 __global__ void pack_instances(Bitmaps<float> bitmaps, Instances<float> instances, Canvas canvas,
-                               Packed* __restrict__ packed, Box* __restrict__ boxes) {
+                               Packed* __restrict__ packed, Box* __restrict__ boxes, float* __restrict__ sums) {
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (i < instances.count) pack_instance(bitmaps, instances, canvas, i, packed + i, boxes + i);
+  if (i >= instances.count) return;
+  pack_instance(bitmaps, instances, canvas, i, packed + i, boxes + i);
+  for (int k = 0; sums && k < kSumStride; ++k) sums[i * kSumStride + k] = 0;
 }
 
 template <int C, bool kMapped, int P>
@@ -35,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
-  draw_tile<C, kMapped, P>(drawing, at, &list, state);
+  draw_tile<C, kMapped, P, false>(drawing, at, &list, state);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
 #pragma unroll
   for (int k = 0; k < P; ++k) {
@@ -54,20 +60,25 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
-  float g[P][C] = {}, behind[P] = {}, transmittance[P] = {};
+  float g[P][C], behind[P], transmittance[P];
   int32_t last[P];
 #pragma unroll
   for (int k = 0; k < P; ++k) {
     const int32_t column = at.column + right_of(k), row = at.row + below(k);
-    last[k] = drawing.count;
-    if (column >= drawing.width || row >= drawing.height) continue;
-    const int64_t pixel = static_cast<int64_t>(row) * drawing.width + column;
-    for (int c = 0; c < C; ++c) g[k][c] = gradient.color[c * plane + pixel];
-    behind[k] = gradient.transmittance[pixel];
-    transmittance[k] = image.transmittance[pixel];
-    last[k] = image.last[pixel];
+    // Without a branch, so that all loads are on the way at once. Pixels beyond the canvas take no part.
+    const bool inside = (column < drawing.width) & (row < drawing.height);
+    const int64_t pixel = inside ? static_cast<int64_t>(row) * drawing.width + column : 0;
+    for (int c = 0; c < C; ++c) {
+      const float by_color = gradient.color[c * plane + pixel];
+      g[k][c] = inside ? by_color : 0;
+    }
+    const float by_transmittance = gradient.transmittance[pixel], drawn = image.transmittance[pixel];
+    const int32_t backmost = image.last[pixel];
+    behind[k] = inside ? by_transmittance : 0;
+    transmittance[k] = inside ? drawn : 0;
+    last[k] = inside ? backmost : drawing.count;
   }
-  differentiate_tile<C, kMapped, P>(drawing, at, &list, false, g, behind, transmittance, last,
+  differentiate_tile<C, kMapped, P, false>(drawing, at, &list, g, behind, transmittance, last,
                                     [&](int32_t i, int which, float value) {
                                       atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, value);
                                     });
@@ -91,10 +102,11 @@ __global__ void chain_rule(Instances<float> instances, int32_t channels, Canvas 
 }
 
 cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
-                 const Workspace& workspace, cudaStream_t stream) {
+                 const Workspace& workspace, float* sums, cudaStream_t stream) {
   if (instances.count == 0) return cudaSuccess;
   const unsigned blocks = pack_blocks(instances.count);
-  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace.packed, workspace.boxes);
+  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace.packed, workspace.boxes,
+                                                      sums);
   if (workspace.sections) {
     const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
     mark_sections<<<blocks, kPackThreads, 0, stream>>>(drawing, workspace.sections);
@@ -146,21 +158,11 @@ size_t workspace_bytes(int64_t count) { return lay_out(nullptr, count, kSumBytes
 cudaError_t render(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
                    const Image<float>& out, void* memory, cudaStream_t stream) {
   const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
-  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
+  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, nullptr, stream)) return error;
   const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
-  const bool mapped = canvas.mu_blend > 0;
-  switch (bitmaps.channels) {
-    case 1:
-      return mapped ? draw_all<1, true>(drawing, canvas, out, stream)
-                    : draw_all<1, false>(drawing, canvas, out, stream);
-    case 3:
-      return mapped ? draw_all<3, true>(drawing, canvas, out, stream)
-                    : draw_all<3, false>(drawing, canvas, out, stream);
-    case 4:
-      return mapped ? draw_all<4, true>(drawing, canvas, out, stream)
-                    : draw_all<4, false>(drawing, canvas, out, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+    return draw_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, out, stream);
+  });
 }
 
 cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
@@ -169,25 +171,11 @@ cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float
   if (instances.count == 0) return cudaSuccess;
   const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
   float* const sums = static_cast<float*>(workspace.sums);
-  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, stream)) return error;
-  if (const cudaError_t error = cudaMemsetAsync(sums, 0, instances.count * kSumBytes, stream)) return error;
+  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, sums, stream)) return error;
   const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
-  const bool mapped = canvas.mu_blend > 0;
-  cudaError_t error = cudaErrorInvalidValue;
-  switch (bitmaps.channels) {
-    case 1:
-      error = mapped ? accumulate_all<1, true>(drawing, canvas, image, gradient, sums, stream)
-                     : accumulate_all<1, false>(drawing, canvas, image, gradient, sums, stream);
-      break;
-    case 3:
-      error = mapped ? accumulate_all<3, true>(drawing, canvas, image, gradient, sums, stream)
-                     : accumulate_all<3, false>(drawing, canvas, image, gradient, sums, stream);
-      break;
-    case 4:
-      error = mapped ? accumulate_all<4, true>(drawing, canvas, image, gradient, sums, stream)
-                     : accumulate_all<4, false>(drawing, canvas, image, gradient, sums, stream);
-      break;
-  }
+  const cudaError_t error = with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+    return accumulate_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, image, gradient, sums, stream);
+  });
   if (error) return error;
   chain_rule<<<pack_blocks(instances.count), kPackThreads, 0, stream>>>(instances, bitmaps.channels, canvas,
                                                                         workspace.packed, sums, out);

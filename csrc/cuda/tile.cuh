@@ -33,14 +33,18 @@ constexpr int kGradientBlocks = P == 8   ? 2
                                          : 4;
 
 constexpr int kListed = 512;
+constexpr int kTested = 4;  // instances that a thread tests at once for the list of its tile
 constexpr unsigned kAll = 0xffffffffu;
 
 // One instance, ready to draw: what the inner loops read, in 16-byte words. A sample is taken at
 //     n.x = clamp(ax (p.x - x) + bx (p.y - y) + cx, 0, 1),    column = span_x n.x + first column
 // and likewise n.y: what lies outside the support box falls in a cell of zeros, with no test and no branch.
-struct alignas(16) Packed {
+struct alignas(16) Frame {
   float x, y, ax, bx;
   float ay, by, cx, cy;
+};
+
+struct alignas(16) Packed : Frame {
   float span_x, first_column, span_y, first_row;  // the firsts with kWhole added
   float color[kMaxChannels];                      // times 1 - mu_blend
   float opacity;                                  // o = alpha_max sigmoid(nu)
@@ -55,11 +59,12 @@ struct alignas(16) Box {
 
 // Everything that the kernels read of a scene.
 struct Drawing {
-  const float4* cells;  // [1 or C + 1, cell_count]: alpha, then the colour planes
+  const float4* cells;  // [1 or C + 1, cell_count] surfaces: of alpha, then of the colour planes
   int64_t cell_count;
   const Packed* packed;      // [count]
   const Box* boxes;          // [count]
   const uint32_t* sections;  // [kSections, ceil(count / 32)] which instances meet a section, or null: test them all
+  const int32_t* order;      // [tiles] which tile each block draws, or null: that of its own number
   int32_t count, height, width;
   int32_t section_size;  // px
   float mu_blend;
@@ -80,30 +85,29 @@ __device__ __forceinline__ Rectangle rectangle(int32_t left, int32_t top, int wi
 }
 
 __device__ __forceinline__ bool meets(const Box& box, const Rectangle& r) {
-  return box.left < r.x + r.half_width && box.right > r.x - r.half_width && box.top < r.y + r.half_height &&
-         box.bottom > r.y - r.half_height;
+  // Bits, not conditions: no branch to wait for.
+  return (box.left < r.x + r.half_width) & (box.right > r.x - r.half_width) & (box.top < r.y + r.half_height) &
+         (box.bottom > r.y - r.half_height);
 }
 
 // Whether the turned support box meets a rectangle, as far as the box's own two directions can tell.
-__device__ __forceinline__ bool meets(const Packed& p, const Rectangle& r) {
+__device__ __forceinline__ bool meets(const Frame& p, const Rectangle& r) {
   const float dx = r.x - p.x, dy = r.y - p.y;
   const float x = p.ax * dx + p.bx * dy + p.cx, reach_x = fabsf(p.ax) * r.half_width + fabsf(p.bx) * r.half_height;
   const float y = p.ay * dx + p.by * dy + p.cy, reach_y = fabsf(p.ay) * r.half_width + fabsf(p.by) * r.half_height;
-  return x + reach_x > 0 && x - reach_x < 1 && y + reach_y > 0 && y - reach_y < 1;
+  return (x + reach_x > 0) & (x - reach_x < 1) & (y + reach_y > 0) & (y - reach_y < 1);
 }
 
-__device__ __forceinline__ Packed fetch(const Packed* __restrict__ packed, int32_t i) {
-  Packed out;
-  const float4* from = reinterpret_cast<const float4*>(packed + i);
+// Reads a structure of 16-byte words.
+template <typename T>
+__device__ __forceinline__ T fetch(const T* __restrict__ from) {
+  T out;
   float4* to = reinterpret_cast<float4*>(&out);
 #pragma unroll
-  for (int k = 0; k < static_cast<int>(sizeof(Packed) / sizeof(float4)); ++k) to[k] = __ldg(from + k);
+  for (int k = 0; k < static_cast<int>(sizeof(T) / sizeof(float4)); ++k) {
+    to[k] = __ldg(reinterpret_cast<const float4*>(from) + k);
+  }
   return out;
-}
-
-__device__ __forceinline__ Box fetch(const Box* __restrict__ boxes, int32_t i) {
-  const float4 b = __ldg(reinterpret_cast<const float4*>(boxes + i));
-  return {b.x, b.y, b.z, b.w};
 }
 
 // Where a thread's first pixel centre lies, and the rectangles of its block and its warp.
@@ -117,9 +121,13 @@ template <int P>
 __device__ __forceinline__ Pixels my_pixels(const Drawing& drawing) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int32_t across = (drawing.width + kTileWidth - 1) / kTileWidth;
-  const int32_t left = blockIdx.x % across * kTileWidth, top = blockIdx.x / across * kTileHeight<P>;
+  const int32_t tile = drawing.order ? __ldg(drawing.order + blockIdx.x) : static_cast<int32_t>(blockIdx.x);
+  const int32_t left = tile % across * kTileWidth, top = tile / across * kTileHeight<P>;
   const int32_t x = left + warp % kWarpsAcross * kWarpWidth, y = top + warp / kWarpsAcross * kWarpHeight<P>;
-  return {x + lane % kStepX, y + lane / kStepX,
+  // Of every 8 lanes, whose 16-byte loads are served together, 4 lie side by side and 4 below them: however a bitmap is
+  // turned, their cells lie in few rows.
+  const int32_t right = lane % 4 + lane / 8 % 2 * 4, down = lane / 4 % 2 + lane / 16 * 2;
+  return {x + right, y + down,
           top / drawing.section_size * kSectionsAcross + left / drawing.section_size,
           rectangle(left, top, kTileWidth, kTileHeight<P>), rectangle(x, y, kWarpWidth, kWarpHeight<P>)};
 }
@@ -131,6 +139,9 @@ struct List {
   int32_t length;  // of the last list
   bool complete;   // it held all instances of the tile
   int32_t found[kWarps];
+  // What each warp has drawn of the list: how many batches of 32, and the bits of those that showed in its pixels.
+  int32_t batches[kWarps];
+  uint32_t shown[kWarps][kListed / 32];
 };
 
 // How many of a block's threads before this one, and in all, hold what; each thread brings `mine` of them.
@@ -158,53 +169,33 @@ __device__ __forceinline__ Count count_up(int32_t mine, List* list) {
   return out;
 }
 
-__device__ __forceinline__ Count count_up(bool mine, List* list) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const unsigned votes = __ballot_sync(kAll, mine);
-  if (lane == 0) list->found[warp] = __popc(votes);
-  __syncthreads();
-  Count out = {__popc(votes & ((1u << lane) - 1)), 0};
-#pragma unroll
-  for (int w = 0; w < kWarps; ++w) {
-    out.before += w < warp ? list->found[w] : 0;
-    out.total += list->found[w];
-  }
-  __syncthreads();
-  return out;
-}
-
-// Lists the next instances that meet the tile, front first (kForward) or back first, and moves *next on: the instances,
-// or words of 32 of them, that have been looked at. Tests every box, one per thread.
+// Lists the next instances that meet the tile, front first (kForward) or back first, and moves *next on; returns how
+// many, and in *more whether there are others. A thread takes a word of them at a time: kTested, or, where there are
+// many and few of them are here, the 32 of which the section has bits.
 template <bool kForward>
-__device__ __forceinline__ int32_t list_of_all(const Drawing& drawing, const Rectangle& tile, List* list,
-                                               int32_t* next) {
-  int32_t listed = 0;
-  while (*next < drawing.count && listed + kThreads <= kListed) {
-    const int32_t at = *next + static_cast<int32_t>(threadIdx.x);
-    const int32_t i = kForward ? drawing.count - 1 - at : at;
-    const bool hit = at < drawing.count && meets(fetch(drawing.boxes, i), tile);
-    const Count count = count_up(hit, list);
-    if (hit) list->instances[listed + count.before] = i;
-    listed += count.total;
-    *next += kThreads;
-  }
-  return listed;
-}
-
-// The same out of the instances of the tile's section, 32 per thread: where there are many, and few of them are here.
-template <bool kForward>
-__device__ __forceinline__ int32_t list_of_section(const Drawing& drawing, const Pixels& at, List* list,
-                                                   int32_t* next) {
-  const int32_t words = (drawing.count + 31) / 32;
+__device__ __forceinline__ int32_t list_next(const Drawing& drawing, const Pixels& at, List* list, int32_t* next,
+                                             bool* more) {
+  const bool sections = drawing.sections != nullptr;
+  const int32_t word_length = sections ? 32 : kTested;
+  const int32_t words = (drawing.count + word_length - 1) / word_length;
   const uint32_t* section = drawing.sections + static_cast<int64_t>(at.section) * words;
   int32_t listed = 0;
   while (*next < words) {
     const int32_t turn = *next + static_cast<int32_t>(threadIdx.x);
-    const int32_t word = kForward ? words - 1 - turn : turn;
+    const int32_t first = word_length * (kForward ? words - 1 - turn : turn);
     uint32_t hits = 0;
-    for (uint32_t left = turn < words ? __ldg(section + word) : 0; left != 0; left &= left - 1) {
-      const int bit = __ffs(left) - 1;
-      if (meets(fetch(drawing.boxes, 32 * word + bit), at.tile)) hits |= 1u << bit;
+    if (sections) {
+      for (uint32_t left = turn < words ? __ldg(section + first / 32) : 0; left != 0; left &= left - 1) {
+        const int bit = __ffs(left) - 1;
+        if (meets(fetch(drawing.boxes + first + bit), at.tile)) hits |= 1u << bit;
+      }
+    } else {
+#pragma unroll
+      for (int bit = 0; bit < kTested; ++bit) {
+        const int32_t i = first + bit;
+        const bool there = (turn < words) & (i < drawing.count);
+        hits |= static_cast<uint32_t>(there & meets(fetch(drawing.boxes + (there ? i : 0)), at.tile)) << bit;
+      }
     }
     const Count count = count_up(__popc(hits), list);
     // As many threads as fit, from the first: at least kListed / 32 do where the list is empty.
@@ -212,7 +203,7 @@ __device__ __forceinline__ int32_t list_of_section(const Drawing& drawing, const
     if (fits) {
       for (int32_t k = listed + count.before; hits != 0; ++k) {
         const int bit = kForward ? 31 - __clz(hits) : __ffs(hits) - 1;
-        list->instances[k] = 32 * word + bit;
+        list->instances[k] = first + bit;
         hits &= ~(1u << bit);
       }
     }
@@ -222,45 +213,58 @@ __device__ __forceinline__ int32_t list_of_section(const Drawing& drawing, const
       // The threads that fit are the first ones; the first that did not says how far the list came.
       if (static_cast<int32_t>(threadIdx.x) == taken) list->length = listed + count.before;
       __syncthreads();
-      return list->length;
+      listed = list->length;
+      __syncthreads();
+      break;
     }
     listed += count.total;
   }
-  return listed;
-}
-
-template <bool kForward>
-__device__ __forceinline__ int32_t list_next(const Drawing& drawing, const Pixels& at, List* list, int32_t* next,
-                                             bool* more) {
-  const bool sections = drawing.sections != nullptr;
-  const int32_t listed = sections ? list_of_section<kForward>(drawing, at, list, next)
-                                  : list_of_all<kForward>(drawing, at.tile, list, next);
-  *more = *next < (sections ? (drawing.count + 31) / 32 : drawing.count);
-  __syncthreads();
+  *more = *next < words;
   return listed;
 }
 
 // Calls visit(i, packed) once per warp for each listed instance from `first` on that meets the warp's pixels, in the
-// order of the list or, kReversed, against it. After every 32 instances of the list `finished()` may end it.
-template <bool kReversed, typename Visit, typename Finished>
-__device__ __forceinline__ void visit_list(const Drawing& drawing, const Rectangle& mine, const List* list,
-                                           int32_t listed, int32_t first, Visit visit, Finished finished) {
-  const int lane = threadIdx.x % 32;
+// order of the list. After every 32 instances of the list `finished()` may end it. kRemember: visit says whether the
+// instance shows, for visit_shown.
+template <bool kRemember, typename Visit, typename Finished>
+__device__ __forceinline__ void visit_list(const Drawing& drawing, const Rectangle& mine, List* list, int32_t listed,
+                                           int32_t first, Visit visit, Finished finished) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int32_t batches = (listed + 31) / 32;
-  for (int32_t batch = 0; batch < batches; ++batch) {
-    const int32_t base = 32 * (kReversed ? batches - 1 - batch : batch);
+  int32_t batch = 0;
+  while (batch < batches) {
+    const int32_t base = 32 * batch;
     bool hit = base + lane < listed;
     if (hit) {
       const int32_t i = list->instances[base + lane];
-      hit = i >= first && meets(fetch(drawing.packed, i), mine);
+      hit = i >= first && meets(fetch<Frame>(drawing.packed + i), mine);
     }
-    for (unsigned left = __ballot_sync(kAll, hit); left != 0;) {
-      const int bit = kReversed ? 31 - __clz(left) : __ffs(left) - 1;
+    unsigned hits = __ballot_sync(kAll, hit);
+    for (unsigned left = hits; left != 0;) {
+      const int bit = __ffs(left) - 1;
       left &= ~(1u << bit);
       const int32_t i = list->instances[base + bit];
-      visit(i, fetch(drawing.packed, i));
+      const bool shown = visit(i, fetch(drawing.packed + i));
+      if constexpr (kRemember) hits &= ~(static_cast<unsigned>(!shown) << bit);
     }
+    if (kRemember && lane == 0) list->shown[warp][batch] = hits;
+    ++batch;
     if (finished()) break;
+  }
+  if (kRemember && lane == 0) list->batches[warp] = batch;
+}
+
+// The same for those that showed, against the order of the list.
+template <typename Visit>
+__device__ __forceinline__ void visit_shown(const Drawing& drawing, const List* list, Visit visit) {
+  const int warp = threadIdx.x / 32;
+  for (int32_t batch = list->batches[warp] - 1; batch >= 0; --batch) {
+    for (unsigned left = list->shown[warp][batch]; left != 0;) {
+      const int bit = 31 - __clz(left);
+      left &= ~(1u << bit);
+      const int32_t i = list->instances[32 * batch + bit];
+      visit(i, fetch(drawing.packed + i));
+    }
   }
 }
 
@@ -279,9 +283,26 @@ __device__ __forceinline__ Cell<float> cell_at(const Packed& p, float dx, float 
   return {static_cast<int32_t>(cell), madd(x, p.span_x, p.first_column - column), madd(y, p.span_y, p.first_row - row)};
 }
 
-__device__ __forceinline__ Quad<float> quad_at(const float4* __restrict__ plane, int32_t cell) {
-  const float4 quad = __ldg(plane + cell);
-  return {quad.x, quad.y, quad.z, quad.w};
+// A cell's bilinear surface, with fewer operations to a sample than its corners take:
+//     start + fx by_x + fy (by_y + fx twist)
+struct alignas(16) Surface {
+  float start, by_x, by_y, twist;
+};
+
+__device__ __forceinline__ Surface surface_at(const float4* __restrict__ plane, int32_t cell) {
+  const float4 read = __ldg(plane + cell);
+  return {read.x, read.y, read.z, read.w};
+}
+
+// sum + weight surface
+__device__ __forceinline__ Surface plus(const Surface& sum, float weight, const Surface& surface) {
+  return {madd(weight, surface.start, sum.start), madd(weight, surface.by_x, sum.by_x),
+          madd(weight, surface.by_y, sum.by_y), madd(weight, surface.twist, sum.twist)};
+}
+
+__device__ __forceinline__ Sample<float> sample(const Surface& surface, float fx, float fy) {
+  const float by_y = madd(fx, surface.twist, surface.by_y);
+  return {madd(fy, by_y, madd(fx, surface.by_x, surface.start)), madd(fy, surface.twist, surface.by_x), by_y};
 }
 
 }  // namespace diffbmp::cuda

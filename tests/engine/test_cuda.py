@@ -265,10 +265,12 @@ def test_memory_returns_to_the_start():
         gradients(scene, 1.0, 1.0)
 
     job(20)
+    gc.collect()  # what an earlier test left behind must not go in between
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     for seed in range(1, 25):
         job(seed)
+    gc.collect()
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() == before
 
@@ -380,6 +382,18 @@ def test_weights_count_in_the_fused_loss():
 
 @needs_cuda
 @pytest.mark.cuda
+@pytest.mark.parametrize("count", [1, 6, 600, 3000, 9000])
+def test_steps_with_any_number_of_instances_are_those_of_autograd(count, monkeypatch):
+    monkeypatch.setattr(schedule, "recycled", lambda step, total: 0.0)
+    wanted = problem(instances=count, max_size=0.5, device="cuda", steps=5)
+    plain, fused = Optimization(wanted), FusedOptimization(wanted)
+    losses = [plain._advance()[0] for _ in range(5)]
+    for shown in fused:
+        assert shown.loss == pytest.approx(losses[shown.step - 1], rel=1e-3)
+
+
+@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("background", ["noise", "white", "transparent"])
 def test_a_run_on_the_gpu_repeats_itself_bit_for_bit(background):
     first, second = (Run(problem(device="cuda", background=background, steps=63)) for _ in range(2))
@@ -392,13 +406,16 @@ def test_a_run_on_the_gpu_repeats_itself_bit_for_bit(background):
 @needs_cuda
 @pytest.mark.cuda
 def test_the_gpu_does_as_well_as_the_cpu():
-    found = []
+    means = []
     for device in ("cpu", "cuda"):
-        run = Run(problem(device=device, steps=120, instances=150))
-        for _ in run:
-            pass
-        found.append(run.result().psnr)
-    assert found[1] > found[0] - 0.5  # another noise, another trajectory
+        found = []
+        for seed in range(16):
+            run = Run(problem(device=device, steps=120, instances=150, seed=seed))
+            for _ in run:
+                pass
+            found.append(run.result().psnr)
+        means.append(np.mean(found))
+    assert means[1] > means[0] - 0.5  # another noise, another trajectory; single runs differ by a decibel
 
 
 @needs_cuda

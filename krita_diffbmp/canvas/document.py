@@ -62,9 +62,9 @@ class Document:
         return Space.of(self.handle)
 
     @property
-    def resolution(self) -> float:
-        """px per inch"""
-        return float(self.handle.resolution())
+    def resolution(self) -> tuple[float, float]:
+        """px per inch, across and down; vector layers keep their shapes in units of length."""
+        return float(self.handle.xRes()), float(self.handle.yRes())
 
     @property
     def active_layer(self) -> Layer | None:

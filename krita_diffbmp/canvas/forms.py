@@ -28,10 +28,12 @@ FAINT = 4  # alpha levels below which a picture may vanish in drawing
 def live_layer(document: Any, name: str, piece: LivePiece, place: Place) -> Any:
     """A vector layer that shows the piece's image under its matrix; Krita draws it later, in its event loop."""
     node = document.createVectorLayer(name)
+    a, b, c, d, e, f = matrix_on_canvas(piece, place)
+    down = document.xRes() / document.yRes()  # Krita reads an SVG as if pixels were square
     svg = SVG.format(
         canvas_width=place.canvas_width,
         canvas_height=place.canvas_height,
-        matrix=" ".join(repr(float(value)) for value in matrix_on_canvas(piece, place)),
+        matrix=" ".join(repr(float(value)) for value in (a, down * b, c, down * d, e, down * f)),
         width=float(piece.width),
         height=float(piece.height),
         png=base64.b64encode(piece.png).decode("ascii"),

@@ -56,6 +56,28 @@ def test_live_layers_lie_where_the_matrix_says():
     return {"centroid errors, px": centres, "largest alpha errors, levels": alphas}
 
 
+@cases((300.0, 300.0), (99.6, 99.6), (100.0, 50.0))
+def test_live_layers_stay_where_they_are_at_any_resolution(resolution):
+    """Krita keeps shapes in units of length: they show it once the file is opened again."""
+    document, _, _, place = yield from scene()
+    document.setXRes(resolution[0])
+    document.setYRes(resolution[1])
+    document.waitForDone()
+    written = yield from write(place, [live(blob(), *value) for value in PLACES], PLACES)
+    path = Path("resolution.kra").absolute()
+    assert document.saveAs(str(path))
+    reopened = Krita.instance().openDocument(str(path))
+    reopened.waitForDone()
+    yield 0.5
+    refresh(reopened)
+    for handle in (document, reopened):
+        errors = []
+        for node, value in zip(group_of(handle, written).childNodes(), PLACES, strict=True):
+            found = centroid(shown(node, handle)[..., 3] / 255)
+            errors.append(math.dist(found, centroid(on_canvas(blob(), value, handle)[..., 3])))
+        assert max(errors) < 0.05, errors
+
+
 @cases("RGBA U8", "RGBA U16", "RGBA F16", "RGBA F32", "GRAYA U8", "GRAYA F32", "CMYKA U8", "CMYKA U16", "CMYKA F32")
 def test_painted_layers_hold_the_pieces_pixels_in_the_documents_space(space):
     model, depth = space.split()

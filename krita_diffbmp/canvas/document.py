@@ -62,11 +62,6 @@ class Document:
         return Space.of(self.handle)
 
     @property
-    def resolution(self) -> tuple[float, float]:
-        """px per inch, across and down; vector layers keep their shapes in units of length."""
-        return float(self.handle.xRes()), float(self.handle.yRes())
-
-    @property
     def active_layer(self) -> Layer | None:
         node = self.handle.activeNode()
         return Layer(node) if node is not None else None

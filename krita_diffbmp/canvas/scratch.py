@@ -16,14 +16,13 @@ from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import DiffBmpError
 
 
-def open_scratch(width: int, height: int, space: Space, resolution: tuple[float, float] = (72.0, 72.0)) -> Any:
+def open_scratch(width: int, height: int, space: Space) -> Any:
     """A new empty document without a view, as Krita's Document; `close_scratch` must follow.
 
-    resolution: px per inch, across and down.
     Raises DiffBmpError when Krita cannot make one in that colour space.
     """
     handle = Krita.instance().createDocument(
-        width, height, "DiffBMP scratch", space.model, space.depth, space.profile, resolution[0]
+        width, height, "DiffBMP scratch", space.model, space.depth, space.profile, 72.0
     )
     if handle is None or Space.of(handle) != space:
         if handle is not None:
@@ -33,7 +32,6 @@ def open_scratch(width: int, height: int, space: Space, resolution: tuple[float,
             "assign an installed one with Image > Properties > Image Color Space."
         )
     handle.setBatchmode(True)
-    handle.setYRes(resolution[1])
     for node in handle.topLevelNodes():
         node.remove()
     return handle

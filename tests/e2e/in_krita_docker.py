@@ -134,7 +134,7 @@ def test_ten_previews_a_second_of_a_run_on_the_processor():
     yield from easel.choose()
     trigger("diffbmp_optimize")
     yield at_step(20)
-    rates = []
+    rates: list[float] = []
     while len(rates) < 8 and max(rates, default=0) < 10:  # other work on the machine may take a second or two
         rates.append((yield from previews_per_second(1)))
     trigger("diffbmp_cancel")

@@ -189,6 +189,24 @@ def test_set_up_installs_with_sudo(tmp_path: Path):
     assert "apt-get install -y --no-install-recommends xvfb" in log
 
 
+NO_PIP = {**DEBIAN_13, "nvidia-smi": "exit 0", "id": "echo 0"}
+
+
+def test_set_up_adds_pip_where_there_is_a_card(tmp_path: Path):
+    (tmp_path / "lacking").write_text("python3-pip\n")
+    assert "would install python3-pip" in set_up_here(tmp_path, NO_PIP, "--dry-run").stdout
+    assert (tmp_path / "lacking").exists()
+    done = set_up_here(tmp_path, {**NO_PIP, "nvidia-smi": "exit 9"})
+    assert done.returncode == 0 and "pip" not in done.stdout, "a card that does not work"
+    done = set_up_here(tmp_path, {**NO_PIP, "apt-get": "exit 100"})
+    assert done.returncode == 0 and "without pip" in done.stdout and "ready" in done.stdout
+    done = set_up_here(tmp_path, {**NO_PIP, "id": "echo 1000", "sudo": "exit 1"})
+    assert done.returncode == 0 and "run as root: apt-get install python3-pip" in done.stdout
+    done = set_up_here(tmp_path, NO_PIP)
+    assert done.returncode == 0 and not (tmp_path / "lacking").exists() and "without" not in done.stdout
+    assert "pip" not in set_up_here(tmp_path, NO_PIP).stdout
+
+
 def test_set_up_says_where_it_failed(tmp_path: Path):
     (tmp_path / "lacking").write_text("xvfb\n")
     commands = {**DEBIAN_13, "apt-get": "echo E: no network; exit 100", "id": "echo 0"}

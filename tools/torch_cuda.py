@@ -73,7 +73,7 @@ class Plan:
     def pip(self, target: Path) -> list[str]:
         """What Python is called with to put torch, and what it needs, into a folder."""
         options = ["--target", str(target), "--index-url", INDEX.format(cuda=self.cuda)]
-        options += ["--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check", "--no-warn-conflicts"]
+        options += ["--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check", "--retries", "2"]
         return ["-m", "pip", "install", *options, TORCH]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib.util
 import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
@@ -92,7 +94,6 @@ def load_torch() -> None:
         preload_torch()
         try:
             import torch
-            import torch._dynamo  # torch's optimizers bring it in at their first use, half a second's work
         except ModuleNotFoundError as missing:
             raise DiffBmpError(
                 i18n(
@@ -110,7 +111,32 @@ def load_torch() -> None:
                     version=version,
                 )
             ) from broken
+    let_waiting_threads_sleep()
     torch.set_num_threads(thread_count())
+
+
+@functools.cache
+def let_waiting_threads_sleep() -> None:
+    """Makes torch's threads sleep while they wait for each other, so that a busy machine does not stop them.
+
+    GNU's OpenMP has them spin for milliseconds, and while other programs keep the processors busy the one that they
+    wait for does not get its turn: steps take ten to a hundred times as long. OMP_WAIT_POLICY would be too late, since
+    Krita has loaded that library itself. But it spins no longer than a microsecond or so once it has more threads in
+    its care than there are processors: here is a thread that holds as many, asleep, until Krita ends.
+    """
+    import torch
+
+    count = (os.cpu_count() or 1) + 1
+    held = threading.Event()
+
+    def hold() -> None:
+        torch.set_num_threads(count)
+        torch.zeros(count << 16).add_(1)  # enough for each of them to get its part, and so to come into being
+        held.set()
+        threading.Event().wait()
+
+    threading.Thread(target=hold, name="krita_diffbmp idle", daemon=True).start()
+    held.wait()
 
 
 def thread_count() -> int:

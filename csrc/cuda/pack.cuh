@@ -33,7 +33,10 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
                      ? (1 - static_cast<float>(canvas.mu_blend)) * instances.color[bitmaps.channels * i + c]
                      : 0;
   }
-  p.opacity = static_cast<float>(canvas.alpha_max) / (1 + expf(-instances.opacity[i]));
+  // 1 - o of an instance that is all but opaque has more digits than the o in front of it.
+  const float most = static_cast<float>(canvas.alpha_max), least = static_cast<float>(1 - canvas.alpha_max);
+  p.opacity = most / (1 + expf(-instances.opacity[i]));
+  p.opacity_rest = (1 - p.opacity) - (least + most / (1 + expf(instances.opacity[i])));
   p.stride = place.width + 3;
   p.offset = place.offset - kWholeBits * (1 + p.stride);
   *packed = p;

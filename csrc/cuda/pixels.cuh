@@ -21,6 +21,11 @@ struct PixelState {
   int32_t last[P];  // the backmost instance that takes part
 };
 
+// 1 - o M
+__device__ __forceinline__ float what_passes(float opacity, float rest, float mask) {
+  return madd(-rest, mask, madd(-opacity, mask, 1.f));
+}
+
 // kRemember: for differentiate_tile, which instances of the list show.
 template <int C, bool kMapped, int P, bool kRemember>
 __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& at, List* list,
@@ -55,7 +60,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
           color = madd(weight * mask, p.color[c], color);
         }
       }
-      state.transmittance[k] *= madd(-opacity, mask, 1.f);
+      state.transmittance[k] *= what_passes(opacity, p.opacity_rest, mask);
       state.last[k] = shines ? i : state.last[k];
     }
     return !kRemember || __any_sync(kAll, anything);
@@ -137,7 +142,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       const Cell<float>& cell = cells[k];
       const Sample<float>& mask = masks[k];
       const float opacity = i >= last[k] ? p.opacity : 0;
-      const float through = madd(-opacity, mask.value, 1.f);
+      const float through = what_passes(opacity, p.opacity_rest, mask.value);
       const float before = transmittance[k] * reciprocal(through);
       transmittance[k] = before;
       const float shown = before * opacity, weight = shown * mask.value;

@@ -47,9 +47,8 @@ struct alignas(16) Frame {
 struct alignas(16) Packed : Frame {
   float span_x, first_column, span_y, first_row;  // the firsts with kWhole added
   float color[kMaxChannels];                      // times 1 - mu_blend
-  float opacity;                                  // o = alpha_max sigmoid(nu)
+  float opacity, opacity_rest;                    // o = alpha_max sigmoid(nu), and what rounding took from it
   uint32_t offset, stride;  // of the level's first cell, less what kWhole adds (see cell_at); from row to row
-  uint32_t unused;
 };
 
 // The box of an instance on the canvas, px; empty (left > right) where it draws nothing.

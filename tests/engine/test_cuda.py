@@ -4,10 +4,12 @@ import gc
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from strategies import MARGINS, Kind, relative_error, scene_of, smooth_pixels, weights
 
 import build_ext
 from krita_diffbmp.engine import extension, gpu, optimize, pyramid, reference, schedule
@@ -115,6 +117,24 @@ def test_pictures_and_gradients_are_those_of_the_reference(batch):
         torch.testing.assert_close(drawn.transmittance.double().cpu(), wanted.transmittance, atol=3e-5, rtol=0)
         for name, value, reference_value in zip(NAMES, found, exact_gradients, strict=True):
             assert relative(value, reference_value) < 1e-4, (seed, name)
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("mu_blend", [0.0, 0.5])
+@pytest.mark.parametrize("seed", range(16))
+def test_gradients_of_an_opaque_stack_beside_pixels_that_are_open(seed, mu_blend):
+    kind = Kind(seed, width=64, height=32, count=60, mu_blend=mu_blend, solid=True, sides=(8, 8), scale=(1.0, 2.5))
+    scene = scene_of(replace(kind, opacity=(-2.0, 20.0), spread=0.4))
+    where = smooth_pixels(scene, MARGINS[torch.float32])
+    losses = [weights(scene, where, turn) for turn in range(4)]
+    exact = moved(scene, "cpu", torch.float64, differentiable=True)
+    truth = [gradients(exact, *loss, "reference")[1] for loss in losses]
+    on_gpu = moved(scene, "cuda", differentiable=True)
+    found = [gradients(on_gpu, *(weight.float().cuda() for weight in loss))[1] for loss in losses]
+    for index, name in enumerate(NAMES):
+        wanted, got = (torch.stack([values[index].cpu().double() for values in each]) for each in (truth, found))
+        assert relative_error(got, wanted, 1e-2) < 1e-4, name
 
 
 @needs_cuda

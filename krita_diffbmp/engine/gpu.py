@@ -98,13 +98,6 @@ def abandon(lost: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(lost))
 
 
-def leave_alone(optimizer: torch.optim.Optimizer) -> None:
-    """Keeps an optimizer of CPU tensors from asking the GPU, at each step, whether it captures a graph: after an error
-    that stays, the question alone fails."""
-    for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
-        setattr(optimizer, name, lambda: None)
-
-
 def estimate(problem: Problem) -> float:
     """MB of the GPU's memory that a run takes, about."""
     settings = problem.settings

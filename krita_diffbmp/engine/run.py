@@ -59,10 +59,7 @@ class Run:
         while True:
             if self._device.type == "cpu":
                 settings = replace(self._problem.settings, device="cpu")
-                begun = Optimization(replace(self._problem, settings=settings))
-                if self._notes:
-                    gpu.leave_alone(begun._optimizer)
-                return begun
+                return Optimization(replace(self._problem, settings=settings))
             self._fit()
             try:
                 from krita_diffbmp.engine.fused import FusedOptimization

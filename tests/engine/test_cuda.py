@@ -129,9 +129,9 @@ def test_gradients_of_an_opaque_stack_beside_pixels_that_are_open(seed, mu_blend
     where = smooth_pixels(scene, MARGINS[torch.float32])
     losses = [weights(scene, where, turn) for turn in range(4)]
     exact = moved(scene, "cpu", torch.float64, differentiable=True)
-    truth = [gradients(exact, *loss, "reference")[1] for loss in losses]
+    truth = [gradients(exact, color, through, "reference")[1] for color, through in losses]
     on_gpu = moved(scene, "cuda", differentiable=True)
-    found = [gradients(on_gpu, *(weight.float().cuda() for weight in loss))[1] for loss in losses]
+    found = [gradients(on_gpu, color.float().cuda(), through.float().cuda())[1] for color, through in losses]
     for index, name in enumerate(NAMES):
         wanted, got = (torch.stack([values[index].cpu().double() for values in each]) for each in (truth, found))
         assert relative_error(got, wanted, 1e-2) < 1e-4, name

@@ -176,7 +176,8 @@ __device__ __forceinline__ void pack_values(const Bitmaps<float>& bitmaps, const
 #pragma unroll
   for (int c = 0; c < C; ++c) color[c] = 1 / (1 + expf(-values.of[kPlaced + c]));
   const Instances<float> one = {1, values.of, values.of + 2, &scale, values.of + 4, color, &bitmap};
-  pack_instance(bitmaps, one, canvas, 0, workspace.packed + i, workspace.boxes + i);
+  pack_instance(bitmaps, one, canvas, 0, workspace.packed + i, workspace.boxes + i,
+                workspace.fourth + i);
 }
 
 template <int C>

@@ -9,7 +9,8 @@ namespace diffbmp::cuda {
 
 // Places instance i; a bitmap or a level that is not there draws nothing.
 __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, const Instances<float>& instances,
-                                              const Canvas& canvas, int64_t i, Packed* packed, Box* box) {
+                                              const Canvas& canvas, int64_t i, Packed* packed, Box* box,
+                                              float* fourth) {
   *box = {1, 1, -1, -1};
   Packed p = {};
   const int32_t bitmap = instances.bitmap[i];
@@ -25,20 +26,22 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
   const float low_x = place.x0 - 1, span_x = place.x1 - low_x, low_y = place.y0 - 1, span_y = place.y1 - low_y;
   p.x = place.x, p.y = place.y;
   p.ax = place.ax / span_x, p.bx = place.bx / span_x, p.cx = (place.cx - low_x) / span_x;
-  p.ay = place.ay / span_y, p.by = place.by / span_y, p.cy = (place.cy - low_y) / span_y;
-  p.span_x = span_x, p.first_column = kWhole + (low_x + 1);
-  p.span_y = span_y, p.first_row = kWhole + (low_y + 1);
-  for (int c = 0; c < kMaxChannels; ++c) {
-    p.color[c] = c < bitmaps.channels
-                     ? (1 - static_cast<float>(canvas.mu_blend)) * instances.color[bitmaps.channels * i + c]
-                     : 0;
-  }
+  // Nothing of it is left only where all slopes are nothing, too.
+  const float ratio = fabsf(p.ax) > fabsf(p.bx) ? place.by / p.ax : p.bx != 0 ? -place.ay / p.bx : 0;
+  p.ratio = ratio / span_y, p.cy = (place.cy - low_y) / span_y;
+  p.span_x = span_x, p.span_y = span_y;
+  const float* color = instances.color + bitmaps.channels * i;
+  const float tint = 1 - static_cast<float>(canvas.mu_blend);
+#pragma unroll
+  for (int c = 0; c < 3; ++c) p.color[c] = c < bitmaps.channels ? tint * color[c] : 0;
+  if (bitmaps.channels > 3) *fourth = tint * color[3];
   // 1 - o of an instance that is all but opaque has more digits than the o in front of it.
   const float most = static_cast<float>(canvas.alpha_max), least = static_cast<float>(1 - canvas.alpha_max);
   p.opacity = most / (1 + expf(-instances.opacity[i]));
   p.opacity_rest = (1 - p.opacity) - (least + most / (1 + expf(instances.opacity[i])));
   p.stride = place.width + 3;
-  p.offset = place.offset - kWholeBits * (1 + p.stride);
+  const int32_t first = (static_cast<int32_t>(low_y) + 1) * (place.width + 3) + static_cast<int32_t>(low_x) + 1;
+  p.offset = place.offset + first - kWholeBits * (1 + p.stride);
   *packed = p;
 
   double left = corners.x[0], right = left, top = corners.y[0], bottom = top;
@@ -54,6 +57,7 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
 struct Workspace {
   Packed* packed;
   Box* boxes;
+  float* fourth;
   void* sums;  // [count, kSumStride] float or 64-bit whole numbers
   uint32_t* sections;
   size_t bytes;
@@ -73,6 +77,7 @@ inline Workspace lay_out(void* memory, int64_t count, size_t sum_bytes) {
   Workspace out;
   out.packed = reinterpret_cast<Packed*>(take(count * sizeof(Packed)));
   out.boxes = reinterpret_cast<Box*>(take(count * sizeof(Box)));
+  out.fourth = reinterpret_cast<float*>(take(count * sizeof(float)));
   out.sums = take(count * sum_bytes);
   out.sections =
       count < kMany ? nullptr : reinterpret_cast<uint32_t*>(take(kSections * ((count + 31) / 32) * sizeof(uint32_t)));
@@ -87,6 +92,7 @@ inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Ca
   return {reinterpret_cast<const float4*>(bitmaps.texels),
           bitmaps.texel_count,
           workspace.packed,
+          workspace.fourth,
           workspace.boxes,
           workspace.sections,
           nullptr,

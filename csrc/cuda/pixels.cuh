@@ -14,6 +14,20 @@ constexpr int kSumOpacity = 4, kSumColor = 5, kSumStride = 16;
 __device__ __forceinline__ constexpr int right_of(int k) { return k % 2 * kStepX; }
 __device__ __forceinline__ constexpr int below(int k) { return k / 2 * kStepY; }
 
+template <int C>
+struct Color {
+  float of[C];
+};
+
+template <int C>
+__device__ __forceinline__ Color<C> color_of(const Drawing& drawing, int32_t i, const Packed& p) {
+  Color<C> out;
+#pragma unroll
+  for (int c = 0; c < C && c < 3; ++c) out.of[c] = p.color[c];
+  if constexpr (C > 3) out.of[3] = __ldg(drawing.fourth + i);
+  return out;
+}
+
 template <int C, int P>
 struct PixelState {
   float color[P][C];
@@ -40,6 +54,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
   const float opaque = static_cast<float>(kOpaque);
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
+    const Color<C> tint = color_of<C>(drawing, i, p);
     unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
@@ -55,9 +70,9 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
         if constexpr (kMapped) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
           const float mapped = sample(surface_at(plane, cell.texel), cell.fx, cell.fy).value;
-          color = madd(weight, madd(p.color[c], mask, drawing.mu_blend * mapped), color);
+          color = madd(weight, madd(tint.of[c], mask, drawing.mu_blend * mapped), color);
         } else {
-          color = madd(weight * mask, p.color[c], color);
+          color = madd(weight * mask, tint.of[c], color);
         }
       }
       state.transmittance[k] *= what_passes(opacity, p.opacity_rest, mask);
@@ -124,6 +139,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
   const int lane = threadIdx.x % 32;
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
+    const Color<C> tint = color_of<C>(drawing, i, p);
     float values[8] = {}, fourth = 0, gx[P], gy[P];  // G
     Cell<float> cells[P];
     Surface surfaces[P];
@@ -148,7 +164,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       const float shown = before * opacity, weight = shown * mask.value;
       float tinted = -behind[k];
 #pragma unroll
-      for (int c = 0; c < C; ++c) tinted = madd(p.color[c], g[k][c], tinted);
+      for (int c = 0; c < C; ++c) tinted = madd(tint.of[c], g[k][c], tinted);
       if constexpr (kMapped) {
         Surface surface = plus({}, tinted, surfaces[k]);
 #pragma unroll
@@ -182,7 +198,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       if (right_of(k)) right_x += gx[k] * right_of(k), right_y += gy[k] * right_of(k);
       if (below(k)) below_x += gx[k] * below(k), below_y += gy[k] * below(k);
     }
-    const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay * p.span_y, by = p.by * p.span_y;
+    const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay() * p.span_y, by = p.by() * p.span_y;
     const float by_dx = madd(ax, x, ay * y), by_dy = madd(bx, x, by * y);
     values[0] = by_dx;
     values[1] = by_dy;

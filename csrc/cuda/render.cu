@@ -29,10 +29,10 @@ __global__ void write_cells(const float* __restrict__ texels, const Level* __res
 
 // Sets the sums to nothing, too, where there are any.
 __global__ void pack_instances(Bitmaps<float> bitmaps, Instances<float> instances, Canvas canvas,
-                               Packed* __restrict__ packed, Box* __restrict__ boxes, float* __restrict__ sums) {
+                               Workspace workspace, float* __restrict__ sums) {
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (i >= instances.count) return;
-  pack_instance(bitmaps, instances, canvas, i, packed + i, boxes + i);
+  pack_instance(bitmaps, instances, canvas, i, workspace.packed + i, workspace.boxes + i, workspace.fourth + i);
   for (int k = 0; sums && k < kSumStride; ++k) sums[i * kSumStride + k] = 0;
 }
 
@@ -105,8 +105,7 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instance
                  const Workspace& workspace, float* sums, cudaStream_t stream) {
   if (instances.count == 0) return cudaSuccess;
   const unsigned blocks = pack_blocks(instances.count);
-  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace.packed, workspace.boxes,
-                                                      sums);
+  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace, sums);
   if (workspace.sections) {
     const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
     mark_sections<<<blocks, kPackThreads, 0, stream>>>(drawing, workspace.sections);

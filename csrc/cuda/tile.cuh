@@ -37,19 +37,24 @@ constexpr int kTested = 4;  // instances that a thread tests at once for the lis
 constexpr unsigned kAll = 0xffffffffu;
 
 // One instance, ready to draw: what the inner loops read, in 16-byte words. A sample is taken at
-//     n.x = clamp(ax (p.x - x) + bx (p.y - y) + cx, 0, 1),    column = span_x n.x + first column
-// and likewise n.y: what lies outside the support box falls in a cell of zeros, with no test and no branch.
+//     n.x = clamp(ax (p.x - x) + bx (p.y - y) + cx, 0, 1),    column = span_x n.x from the first column on
+// and likewise n.y, with ratio (-bx, ax) for (ax, bx): what lies outside the support box falls in a cell of zeros, with
+// no test and no branch.
 struct alignas(16) Frame {
   float x, y, ax, bx;
-  float ay, by, cx, cy;
+  float ratio, cx, cy, span_x;
+
+  __device__ __forceinline__ float ay() const { return -ratio * bx; }
+  __device__ __forceinline__ float by() const { return ratio * ax; }
 };
 
 struct alignas(16) Packed : Frame {
-  float span_x, first_column, span_y, first_row;  // the firsts with kWhole added
-  float color[kMaxChannels];                      // times 1 - mu_blend
-  float opacity, opacity_rest;                    // o = alpha_max sigmoid(nu), and what rounding took from it
-  uint32_t offset, stride;  // of the level's first cell, less what kWhole adds (see cell_at); from row to row
+  float span_y;
+  uint32_t offset, stride;  // of the box's first cell, less what kWhole adds (see cell_at); from row to row
+  float opacity, opacity_rest;  // o = alpha_max sigmoid(nu), and what rounding took from it
+  float color[3];               // times 1 - mu_blend; a fourth channel stands in Drawing::fourth
 };
+static_assert(sizeof(Packed) == 64, "four loads");
 
 // The box of an instance on the canvas, px; empty (left > right) where it draws nothing.
 struct alignas(16) Box {
@@ -61,6 +66,7 @@ struct Drawing {
   const float4* cells;  // [1 or C + 1, cell_count] surfaces: of alpha, then of the colour planes
   int64_t cell_count;
   const Packed* packed;      // [count]
+  const float* fourth;       // [count] the fourth channel of colour, where there is one
   const Box* boxes;          // [count]
   const uint32_t* sections;  // [kSections, ceil(count / 32)] which instances meet a section, or null: test them all
   const int32_t* order;      // [tiles] which tile each block draws, or null: that of its own number
@@ -93,7 +99,8 @@ __device__ __forceinline__ bool meets(const Box& box, const Rectangle& r) {
 __device__ __forceinline__ bool meets(const Frame& p, const Rectangle& r) {
   const float dx = r.x - p.x, dy = r.y - p.y;
   const float x = p.ax * dx + p.bx * dy + p.cx, reach_x = fabsf(p.ax) * r.half_width + fabsf(p.bx) * r.half_height;
-  const float y = p.ay * dx + p.by * dy + p.cy, reach_y = fabsf(p.ay) * r.half_width + fabsf(p.by) * r.half_height;
+  const float y = p.ay() * dx + p.by() * dy + p.cy;
+  const float reach_y = fabsf(p.ay()) * r.half_width + fabsf(p.by()) * r.half_height;
   return (x + reach_x > 0) & (x - reach_x < 1) & (y + reach_y > 0) & (y - reach_y < 1);
 }
 
@@ -276,10 +283,10 @@ constexpr uint32_t kWholeBits = 0x4b000000;
 // The cell at d = p - position; Packed::offset makes up for kWholeBits, modulo 2^32.
 __device__ __forceinline__ Cell<float> cell_at(const Packed& p, float dx, float dy) {
   const float x = __saturatef(madd(p.ax, dx, madd(p.bx, dy, p.cx)));
-  const float y = __saturatef(madd(p.ay, dx, madd(p.by, dy, p.cy)));
-  const float column = __fmaf_rd(x, p.span_x, p.first_column), row = __fmaf_rd(y, p.span_y, p.first_row);
+  const float y = __saturatef(madd(p.ay(), dx, madd(p.by(), dy, p.cy)));
+  const float column = __fmaf_rd(x, p.span_x, kWhole), row = __fmaf_rd(y, p.span_y, kWhole);
   const uint32_t cell = __float_as_uint(row) * p.stride + (__float_as_uint(column) + p.offset);
-  return {static_cast<int32_t>(cell), madd(x, p.span_x, p.first_column - column), madd(y, p.span_y, p.first_row - row)};
+  return {static_cast<int32_t>(cell), madd(x, p.span_x, kWhole - column), madd(y, p.span_y, kWhole - row)};
 }
 
 // A cell's bilinear surface, with fewer operations to a sample than its corners take:

@@ -11,7 +11,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +77,6 @@ class Optimization:
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
         self._sharp = self._packed.to(self._device)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
-        self._optimizer: Any
         self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 

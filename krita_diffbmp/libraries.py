@@ -188,11 +188,12 @@ def objects_kept() -> Iterator[None]:
     Python would look through the half a million objects of torch again and again, each time for a twentieth of a
     second in which no other thread runs, the window's among them.
     """
-    was_enabled = gc.isenabled()
+    loaded, was_enabled = len(sys.modules), gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > loaded:
+            gc.freeze()
         if was_enabled:
             gc.enable()

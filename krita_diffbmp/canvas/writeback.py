@@ -96,24 +96,24 @@ class WriteBack(QObject):
         self.check_place()
         load(self.place.document)  # records that cannot be added to are told of before anything is written
         if self.form == "painted":
-            group = yield from self.open_while(self.painted_group(self.place.document.handle))
+            group = yield from self.guarded(self.painted_group(self.place.document.handle))
             return (yield from self.attach(group))
-        scratch = yield from self.open_while(self.clone())
+        scratch = yield from self.guarded(self.clone())
         try:
-            group = yield from self.open_while(self.live_group(scratch))
+            group = yield from self.guarded(self.live_group(scratch))
             return (yield from self.attach(group))
         finally:
             close_scratch(scratch)
 
-    def open_while(self, steps: Generator[bool, None, Any]) -> Generator[bool, None, Any]:
-        """The steps, as long as the artist's document is open."""
+    def guarded(self, steps: Generator[bool, None, Any]) -> Generator[bool, None, Any]:
+        """The steps, as long as the artist's document is open and unchanged."""
         while True:
             try:
                 waits = next(steps)
             except StopIteration as end:
                 return end.value
             yield waits
-            self.check_open()
+            self.check_document()
 
     def clone(self) -> Generator[bool, None, Any]:
         """A document without a view, in which adding shapes leaves no trace in the artist's undo history.
@@ -185,14 +185,11 @@ class WriteBack(QObject):
         primitive = self.place.primitives[int(self.placements.bitmap[index])]
         return f"{primitive.name} {index + 1:04d}"
 
-    def check_open(self) -> None:
-        if not self.place.document.is_open:
-            raise DiffBmpError("The document was closed before the result could be written; nothing was changed.")
-
-    def check_place(self) -> Layer:
-        """The target, if the result still belongs above it. Raises DiffBmpError where it does not."""
-        self.check_open()
+    def check_document(self) -> None:
+        """Raises DiffBmpError unless the document is still open and as it was captured."""
         document, place = self.place.document, self.place
+        if not document.is_open:
+            raise DiffBmpError("The document was closed before the result could be written; nothing was changed.")
         if (document.width, document.height) != (place.canvas_width, place.canvas_height):
             raise DiffBmpError(
                 f"The canvas was {place.canvas_width} x {place.canvas_height} pixels when the run began and is "
@@ -202,10 +199,14 @@ class WriteBack(QObject):
             raise DiffBmpError(
                 "The document's colour space has changed since the run began; nothing was changed. Run again."
             )
-        target = document.layer(place.target.id)
+
+    def check_place(self) -> Layer:
+        """The target, if the result still belongs above it. Raises DiffBmpError where it does not."""
+        self.check_document()
+        target = self.place.document.layer(self.place.target.id)
         if target is None:
             raise DiffBmpError(
-                f"The target “{place.target.name}” was deleted before the result could be written; "
+                f"The target “{self.place.target.name}” was deleted before the result could be written; "
                 "nothing was changed. Undo the deletion and run again."
             )
         return target

@@ -1,5 +1,7 @@
 """What interrupts a write-back leaves the document as it was, and is said."""
 
+import subprocess
+
 from known import layers_bytes
 from krita import Krita
 from krita_harness.inside import composite, trigger, undo_rows
@@ -152,6 +154,30 @@ def test_undo_during_the_write_back():
     yield Until(lambda: len(written.progress) > 20, 20, "some layers")
     trigger("edit_undo")  # takes away the last layer that the scene has made
     yield Until(lambda: written.said)
+    assert written.outcome[0] == "done"
+
+
+def is_at_rest(document):
+    locked = document.tryBarrierLock()
+    if locked:
+        document.unlock()
+    return locked
+
+
+def test_a_stroke_of_the_artists_only_holds_it_up():
+    document, _, _, place = yield from scene()
+    trigger("KritaShape/KisToolBrush")
+    canvas = Krita.instance().activeWindow().qwindow().centralWidget()
+    middle = canvas.mapToGlobal(canvas.rect().center())
+    subprocess.run(["xdotool", "mousemove", str(middle.x()), str(middle.y()), "sleep", "0.2", "mousedown", "1"])
+    yield 0.2
+    subprocess.run(["xdotool", "mousemove_relative", "20", "10"])
+    yield Until(lambda: not is_at_rest(document), 10, "the stroke")
+    written = begin(place, pieces("live"), VALUES)
+    yield 0.3
+    assert not written.said and not written.progress
+    subprocess.run(["xdotool", "mouseup", "1"])
+    yield Until(lambda: written.said, 30)
     assert written.outcome[0] == "done"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import numpy as np
@@ -81,6 +82,12 @@ def test_main_job_by_actions():
     trigger("edit_redo")
     yield Until(lambda: {n.uniqueId().toString() for n in easel.results()} == group_ids, 10, "redo")
     return notice()
+
+
+def test_loading_torch_leaves_python_as_it_was():
+    assert sys.getswitchinterval() == 0.005
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 100_000  # torch's objects, which are not looked through for garbage
 
 
 def test_main_job_by_the_mouse():

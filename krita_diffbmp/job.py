@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -99,15 +99,14 @@ class Worker(threading.Thread):
             self.predecessor = None
         lower_priority()
         load_torch()
-        from krita_diffbmp.engine.optimize import choose_device
         from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
         from krita_diffbmp.engine.run import Run
 
         optimization = Run(self.problem)
         self.device = optimization.device_name
-        chosen = choose_device(self.problem.settings.device)[1]
-        self.notes = tuple(dict.fromkeys((*chosen, *optimization.result().notes)))
+        self.notes = optimization.notes
         for progress in optimization:
+            self.notes, self.device = optimization.notes, optimization.device_name
             self.progress = progress
             if progress.preview is not None:
                 self.preview = progress.preview
@@ -118,7 +117,6 @@ class Worker(threading.Thread):
                 break
         self.finishing = True
         result = optimization.result()
-        result = replace(result, notes=tuple(dict.fromkeys((*chosen, *result.notes))))
         make = live_pieces if self.live else painted_pieces
         pieces: list[Any] = []
         for piece in make(self.problem, result.placements):

@@ -25,7 +25,7 @@ from krita_diffbmp.engine.scene import Bitmaps
 from krita_diffbmp.engine.target import preview_image
 from krita_diffbmp.problem import Problem, Progress, Result
 
-PREVIEW_EVERY = 0.1  # s
+PREVIEW_EVERY = 0.05  # s
 PLACES = 8  # for reports
 AHEAD = 3  # stretches of steps that are queued before the host waits for the first of them
 REPORT_FIELDS = 5  # steps done, loss, error of the last evaluation, the lowest error, after how many steps
@@ -240,7 +240,7 @@ class FusedOptimization(Optimization):
 
     def result(self) -> Result:
         _, _, _, error, step = self._steps.report().wait()
-        return Result(self._placements(self._steps.best()), losses.psnr(error), int(step), self._notes)
+        return Result(self._placements(self._steps.best()), losses.psnr(error), int(step), self.notes)
 
     def _queue_stretch(self) -> None:
         """Queues steps up to the next that something else follows: an evaluation, another blur, a recycling."""

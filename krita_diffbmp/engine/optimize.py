@@ -58,7 +58,7 @@ class Optimization:
         check_problem(problem)
         settings = problem.settings
         self._problem = problem
-        self._device, self._notes = choose_device(settings.device)
+        self._device, self.notes = choose_device(settings.device)
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
         target = working_target(problem.target, settings.working_size)
@@ -111,7 +111,7 @@ class Optimization:
     def result(self) -> Result:
         """The best state so far, in pixels of Problem.target; before the first evaluation, the state at hand."""
         best = self._parameters if self._best is None else self._best
-        return Result(self._placements(best), self._best_psnr, self._best_step, self._notes)
+        return Result(self._placements(best), self._best_psnr, self._best_step, self.notes)
 
     def _advance(self) -> tuple[float, Rendering]:
         """One step of Adam: its loss, and the rendering that it was taken from."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from krita_diffbmp.card import find_card
 from krita_diffbmp.engine import gpu
 from krita_diffbmp.engine.optimize import Optimization, choose_device
 from krita_diffbmp.problem import DiffBmpError, Problem, Progress, Result
@@ -26,15 +27,19 @@ class Run:
     def __init__(self, problem: Problem) -> None:
         """Raises DiffBmpError for a problem that cannot be optimised, or a device that cannot be used."""
         self._problem = problem
-        self._notes: tuple[str, ...] = ()
-        self._device, _ = choose_device(problem.settings.device)
+        self._device, self._notes = choose_device(problem.settings.device)
         self._optimization = self._begun()
 
     @property
     def device_name(self) -> str:
         """Where it takes place: "CPU", or the GPU's name and memory."""
-        card = gpu.card() if self._device.type == "cuda" else None
-        return f"{card.name}, {card.memory / 1000:.0f} GB" if card else "CPU"
+        card = find_card() if self._device.type == "cuda" else None
+        return str(card) if card else "CPU"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the artist should know of it, up to now."""
+        return tuple(dict.fromkeys((*self._notes, *self._optimization.notes)))
 
     def __iter__(self) -> Iterator[Progress]:
         while True:
@@ -53,7 +58,7 @@ class Run:
             self._recover(error)
             self._optimization = self._begun()
             found = self._optimization.result()
-        return replace(found, notes=(*self._notes, *found.notes))
+        return replace(found, notes=self.notes)
 
     def _begun(self) -> Optimization:
         while True:
@@ -95,7 +100,7 @@ class Run:
         elif self._problem.settings.device == "cuda" and gpu.is_out_of_memory(error):
             raise DiffBmpError("The GPU's memory is too small for this. Close other programs, or choose the CPU.")
         else:
-            self._notes += (f"The run took place on the CPU, because {explanation}.",)
+            self._notes += (f"On the processor instead of the GPU, because {explanation}.",)
             self._device = torch.device("cpu")
             # Nothing of it may be freed: torch ends the process over a destructor that meets an error that stays.
             gpu.abandon(self.__dict__.pop("_optimization", None))

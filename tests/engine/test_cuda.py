@@ -329,7 +329,7 @@ def test_a_failing_gpu_leads_to_the_cpu(monkeypatch):
     monkeypatch.setattr(FusedOptimization, "__init__", broken)
     run = Run(problem(steps=3))
     assert [progress.step for progress in run] == [1, 2, 3]
-    assert run.device_name == "CPU" and "on the CPU, because the GPU failed" in run.result().notes[0]
+    assert run.device_name == "CPU" and "On the processor instead of the GPU, because the GPU failed" in run.notes[0]
 
 
 def test_a_mistake_in_the_program_is_not_taken_for_the_gpu(monkeypatch):
@@ -507,7 +507,7 @@ for progress in run:
     if progress.step >= 20 and run._device.type == "cuda":
         torch.tensor([1.0], device="cuda")[torch.tensor([9], device="cuda")]  # out of bounds: an assertion on the GPU
 result = run.result()
-assert progress.step == 200 and any("on the CPU, because" in note for note in result.notes), result.notes
+assert progress.step == 200 and any("On the processor instead" in note for note in result.notes), result.notes
 print("went on", result.notes)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -146,11 +146,17 @@ class WriteBack(QObject):
             node = live_layer(scratch, self.layer_name(index), piece, self.place)
             parent.addChildNode(node, None)
             nodes.append(node)
-            self.made(node, index)
+            self.progress.emit(index + 1, len(pieces))
             yield False
         yield from wait_until_drawn(nodes, pieces, self.place)
         scratch.waitForDone()
-        return group
+        copy = group.clone()  # Krita may begin to draw a layer anew, which a copy's finished pixels do not feel
+        yield False
+        children = Layer(copy).children()
+        for index, layer in enumerate(each for child in children for each in (child.children() or [child])):
+            self.instances[layer.id] = self.instance(index)
+            yield False
+        return copy
 
     def painted_group(self, document: Any) -> Generator[bool, None, Any]:
         """The finished group of paint layers. `setChildNodes` fills an empty group without an undo step."""
@@ -163,16 +169,13 @@ class WriteBack(QObject):
                 nodes = []
             node = painted_layer(document, self.layer_name(index), piece, self.place)
             nodes.append(node)
-            self.made(node, index)
+            self.instances[Layer(node).id] = self.instance(index)
+            self.progress.emit(index + 1, len(self.pieces))
             yield False
         if subgroups:
             start = len(self.pieces) - len(nodes)
             nodes = [*subgroups, filled_group(document, self.subgroup_name(start), nodes)]
         return filled_group(document, self.name, nodes)
-
-    def made(self, node: Any, index: int) -> None:
-        self.instances[Layer(node).id] = self.instance(index)
-        self.progress.emit(index + 1, len(self.pieces))
 
     def starts_subgroup(self, index: int) -> bool:
         return len(self.pieces) > UNGROUPED and index % SUBGROUP == 0

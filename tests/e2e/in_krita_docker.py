@@ -147,7 +147,7 @@ def test_ten_previews_a_second_of_an_engine_as_fast_as_a_graphics_card():
     from krita_diffbmp.engine import run
 
     class Fast:
-        device_name = "a fast card"
+        device_name, notes = "a fast card", ()
 
         def __init__(self, problem):
             self.problem, self.pixels = problem, np.random.default_rng(0).integers(0, 255, (8, 512, 512, 4), np.uint8)

@@ -107,7 +107,7 @@ def load_torch() -> None:
             raise DiffBmpError(
                 i18n(
                     "PyTorch is there but does not load ({reason}): install it again, for Python {version}.",
-                    reason=str(broken).strip().splitlines()[-1],
+                    reason=(str(broken).strip().splitlines() or [type(broken).__name__])[-1],
                     version=version,
                 )
             ) from broken

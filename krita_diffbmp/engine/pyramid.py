@@ -61,6 +61,7 @@ def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True) -> Bitmaps:
     colour are left at 0: nothing draws them where mu_blend is 0.
     """
     sizes, pyramids = [], []
+    weights = functools.cache(_blur_weights)  # bitmaps of one size share theirs
     for index in range(bitmaps.levels.shape[0]):
         width, height = level_size(bitmaps, index, 0)
         spread = sigma * max(width, height)
@@ -76,8 +77,8 @@ def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True) -> Bitmaps:
                 continue
             source = level_texels(bitmaps, index, min(max(level, ample), coarsest))
             assert source is not None
-            rows = _blur_weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
-            columns = _blur_weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
+            rows = weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
+            columns = weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
             levels.append(rows.to(source) @ (source if color else source[-1:]) @ columns.to(source).T)
         sizes.append((soft_width, soft_height))
         pyramids.append(levels)
@@ -175,7 +176,6 @@ def area_resize(planes: Tensor, size: int, dim: int) -> Tensor:
     return out
 
 
-@functools.lru_cache(maxsize=64)  # bitmaps of one size share theirs
 def _blur_weights(source: int, size: int, cells: int, pad: int, spread: float) -> Tensor:
     """Weights [cells, source] that blur one side of a bitmap while padding and resampling it.
 

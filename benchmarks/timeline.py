@@ -1,10 +1,11 @@
 """Where the time of the whole job goes, from the click on Optimize to the layers, in ms: two runs in the same Krita.
 
-    tools/run python3 benchmarks/timeline.py [--instances N] [--steps N] [--form live|painted] [--size PX] [--repeats N]
+    tools/run python3 benchmarks/timeline.py [--instances N] [--steps N] [--form live|painted] [--size PX]
+                                                [--depth U8|U16] [--working-size PX] [--repeats N]
 
 Starts real Krita under Xvfb and opens the sample photo and bitmaps at --size px; all else is at the docker's defaults.
 The first run loads torch. Each line is a median of several Kritas. With a graphics card that the plugin can use, the
-same follows for the processor.
+same follows for the processor. Memory is the process's, from the last step on; Krita's layers are a part of it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ PARTS = {
     "device": "get ready: target, bitmaps, first instances",
     "first step": "first step",
     "finishing": "optimise: all other steps",
-    "finished": "pieces: a picture for each layer",
-    "writing": "wait for the window's next look",
-    "ended": "write-back: layers",
+    "writing": "the first layer's picture, and the window's next look",
+    "ended": "all pictures, and the layers from them",
 }
 
 
@@ -37,12 +37,14 @@ def measure() -> Any:
     """Inside Krita: a generator for tests/krita_harness/steps.py that returns what both runs took."""
     sys.path.insert(0, str(CHECKOUT / "tests/e2e"))
     import studio
+    from krita_harness.inside import forget_peak_memory, memory, peak_memory
     from krita_harness.steps import Until
 
     from krita_diffbmp import job, libraries
     from krita_diffbmp.job import Phase, Worker
 
     marks: dict[str, float] = {}
+    held: list[float] = []  # MB
 
     def mark(name: str) -> None:
         marks.setdefault(name, time.perf_counter())
@@ -56,8 +58,11 @@ def measure() -> Any:
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
-            if name in ("device", "progress", "finishing", "finished"):
+            if name in ("device", "progress", "finishing"):
                 mark("first step" if name == "progress" else name)
+            if name == "finishing":
+                forget_peak_memory()
+                held.append(memory())
 
     def load_torch() -> None:
         libraries.load_torch()
@@ -80,14 +85,15 @@ def measure() -> Any:
         instances=options["instances"],
         steps=options["steps"],
         form=options["form"],
-        working_size=1024,
+        working_size=options["working_size"],
         device=options["device"],
     )
     runs = []
     for _ in range(2):
-        yield from studio.sample(options["size"])
+        yield from studio.sample(options["size"], options["depth"])
         yield 1
         marks.clear()
+        held.clear()
         began = last = time.perf_counter()
         session.optimize()
         yield Until(lambda: studio.phase() is Phase.IDLE, 300, "the run to end")
@@ -95,7 +101,8 @@ def measure() -> Any:
         for name in PARTS:
             took[name] = 1000 * (marks[name] - last)
             last = marks[name]
-        runs.append({"took": took, "whole": 1000 * (last - began)})
+        memories = {"peak": peak_memory() - held[0], "kept": memory() - held[0]}
+        runs.append({"took": took, "whole": 1000 * (last - began), **memories})
         yield 1
     return {"runs": runs, "device": next(filter(None, devices)), "notice": studio.notice()}
 
@@ -112,7 +119,8 @@ def show(reports: list[Any]) -> None:
 
     for part, words in PARTS.items():
         line(words, *([report["runs"][run]["took"][part] for report in reports] for run in (0, 1)))
-    line("in all", *([report["runs"][run]["whole"] for report in reports] for run in (0, 1)))
+    for value, words in (("whole", "in all"), ("peak", "MB more at the peak"), ("kept", "MB more at the end")):
+        line(words, *([report["runs"][run][value] for report in reports] for run in (0, 1)))
 
 
 def main() -> None:
@@ -121,6 +129,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--form", choices=("live", "painted"), default="live")
     parser.add_argument("--size", type=int, default=1024, help="px, long side of the canvas")
+    parser.add_argument("--depth", choices=("U8", "U16"), default="U8")
+    parser.add_argument("--working-size", type=int, default=1024, help="px")
     parser.add_argument("--repeats", type=int, default=3)
     options = vars(parser.parse_args())
     sys.path[:0] = [str(CHECKOUT / "tests"), str(CHECKOUT)]

@@ -1,8 +1,8 @@
 """The background thread: the one place where canvas and engine meet.
 
-A `Job` takes what was captured in Krita's own thread, has a `Worker` optimise it in another one, and gives the
-pieces to the write-back, in Krita's thread again. The worker never touches Krita's API nor Qt; the two threads
-share a few attributes that one writes and the other reads, and events.
+A `Job` takes what was captured in Krita's own thread and has a `Worker` optimise it in another one. The worker then
+makes the pieces one by one and feeds them to the write-back, in Krita's thread again. The worker never touches Krita's
+API nor Qt; the two threads share a few attributes that one writes and the other reads, events and the feed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Capture
+from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.canvas.writeback import WriteBack
 from krita_diffbmp.engine.checks import check_settings
+from krita_diffbmp.feed import Feed
 from krita_diffbmp.libraries import load_torch
-from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Problem, Progress, Result, Settings
+from krita_diffbmp.problem import DiffBmpError, Placements, Problem, Progress, Result, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
 
@@ -38,8 +39,8 @@ class Phase(Enum):
     STARTING = "starting"  # torch is being loaded, or the first step is on its way
     RUNNING = "running"
     PAUSED = "paused"
-    FINISHING = "finishing"  # the pieces are being made
-    WRITING = "writing"  # the layers are being made
+    FINISHING = "finishing"  # the first piece is being made
+    WRITING = "writing"  # the other pieces and the layers are being made
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,22 @@ class Notice:
     details: str = ""  # a traceback, for a bug report
 
 
-@dataclass(frozen=True)
-class Finished:
-    result: Result
-    pieces: Sequence[LivePiece] | Sequence[PaintedPiece]
-
-
 class Worker(threading.Thread):
-    """Optimises one problem. Its attributes are written by this thread and read by Krita's."""
+    """Optimises one problem and makes the pieces. Its attributes are written by this thread and read by Krita's."""
 
     progress: Progress | None = None  # the latest; those in between are not kept
     preview: Any = None  # the latest, uint8 [h, w, 4]
     notes: tuple[str, ...] = ()  # what the artist should know, such as that a slower path runs
     device = ""  # what is computed on, in words; empty until that is known
     finishing = False
-    finished: Finished | None = None
-    failure: BaseException | None = None
+    result: Result | None = None  # before its pieces are made
+    failure: BaseException | None = None  # before there is a result; the feed tells of one after that
 
-    def __init__(self, problem: Problem, live: bool, predecessor: Worker | None) -> None:
-        """predecessor: a cancelled worker that may still be in its last step."""
+    def __init__(self, problem: Problem, live: bool, space: Space, predecessor: Worker | None) -> None:
+        """space: of the raw pixels of painted pieces. predecessor: a cancelled worker that may be in its last step."""
         super().__init__(name="krita_diffbmp", daemon=True)
-        self.problem, self.live, self.predecessor = problem, live, predecessor
+        self.problem, self.live, self.space, self.predecessor = problem, live, space, predecessor
+        self.feed: Feed[Any] = Feed()
         self.go = threading.Event()  # cleared while paused
         self.go.set()
         self.stopped = threading.Event()
@@ -84,22 +80,28 @@ class Worker(threading.Thread):
     def cancel(self) -> None:
         self.cancelled.set()
         self.go.set()
+        self.feed.close()
 
     def run(self) -> None:
         try:
-            self._run()
+            self.result = self._optimize()
+            if self.result is not None:
+                self._make_pieces(self.result.placements)
         except BaseException as failure:
-            self.failure = failure
+            if self.result is None:
+                self.failure = failure
+            else:
+                self.feed.fail(failure)
         finally:
             del self.problem  # a cancelled worker is kept until the next run begins
 
-    def _run(self) -> None:
+    def _optimize(self) -> Result | None:
+        """The best state; None once cancelled."""
         if self.predecessor is not None:
             self.predecessor.join()
             self.predecessor = None
         lower_priority()
         load_torch()
-        from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
         from krita_diffbmp.engine.run import Run
 
         optimization = Run(self.problem)
@@ -112,18 +114,24 @@ class Worker(threading.Thread):
                 self.preview = progress.preview
             self.go.wait()
             if self.cancelled.is_set():
-                return
+                return None
             if self.stopped.is_set():
                 break
         self.finishing = True
-        result = optimization.result()
-        make = live_pieces if self.live else painted_pieces
-        pieces: list[Any] = []
-        for piece in make(self.problem, result.placements):
-            if self.cancelled.is_set():
-                return
-            pieces.append(piece)
-        self.finished = Finished(result, pieces)
+        return optimization.result()
+
+    def _make_pieces(self, placements: Placements) -> None:
+        """Feeds them to the write-back, until it wants no more."""
+        from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
+
+        if self.live:
+            for live in live_pieces(self.problem, placements):
+                if not self.feed.put(live, len(live.png)):
+                    return
+        else:
+            for raw in map(self.space.raw_piece, painted_pieces(self.problem, placements)):
+                if not self.feed.put(raw, len(raw.raw)):
+                    return
 
 
 class Job(QObject):
@@ -189,7 +197,7 @@ class Job(QObject):
         predecessor = self._worker if self._worker is not None and self._worker.is_alive() else None
         self.captured = captured
         self.written = (0, 0)
-        self._worker = Worker(captured.problem, live, predecessor)
+        self._worker = Worker(captured.problem, live, captured.place.space, predecessor)
         self._worker.start()
         self._timer.start()
         self._enter(Phase.STARTING)
@@ -214,9 +222,8 @@ class Job(QObject):
     def cancel(self, reason: str = "") -> None:
         """Ends the run and leaves the document as it was; `reason` is told instead of the usual sentence."""
         if self._writeback is not None:
-            self._writeback.cancel()
-        elif self._worker is not None and self.busy:
-            self._worker.cancel()
+            self._writeback.cancel()  # `_end` follows
+        elif self.busy:
             self._end(
                 Notice(reason or i18n("Cancelled. The document is as it was."), "warning" if reason else "information")
             )
@@ -238,8 +245,6 @@ class Job(QObject):
         try:
             self._look()
         except Exception as failure:
-            if self._worker is not None:
-                self._worker.cancel()
             self._end(notice_of(failure))
 
     def _look(self) -> None:
@@ -254,24 +259,24 @@ class Job(QObject):
         if self.phase in (Phase.RUNNING, Phase.PAUSED) and worker.finishing:  # too late to pause
             self._enter(Phase.FINISHING)
         self.progressed.emit()
-        if worker.is_alive():
-            return None
-        if worker.failure is not None:
+        over = not worker.is_alive()
+        if worker.result is not None and (worker.feed.is_ready or over):
+            return self._write(worker, worker.result, captured)
+        if over and worker.failure is not None:
             failure, worker.failure = worker.failure, None  # its traceback holds all that the run has made
             return self._end(notice_of(failure))
-        if worker.finished is not None:
-            return self._write(worker.finished, captured)
         return None
 
-    def _write(self, finished: Finished, captured: Capture) -> None:
+    def _write(self, worker: Worker, result: Result, captured: Capture) -> None:
         self._timer.stop()
+        self.written = (0, len(result.placements.bitmap))
         self._enter(Phase.WRITING)
         writeback = WriteBack(
-            captured.place, finished.pieces, finished.result.placements, captured.problem.settings, parent=self
+            captured.place, worker.feed, worker.live, result.placements, captured.problem.settings, parent=self
         )
         writeback.progress.connect(self._layer_made)
-        writeback.done.connect(lambda group: self._end(success(finished, captured)))
-        writeback.failed.connect(lambda sentence: self._end(Notice(sentence, "error")))
+        writeback.done.connect(lambda group: self._end(success(result, captured)))
+        writeback.failed.connect(lambda failure: self._end(notice_of(failure)))
         writeback.cancelled.connect(lambda: self._end(Notice(i18n("Cancelled. The document is as it was."))))
         self._writeback = writeback
         writeback.start()
@@ -281,7 +286,10 @@ class Job(QObject):
         self.progressed.emit()
 
     def _end(self, notice: Notice) -> None:
+        """Whatever the reason, the worker has nothing more to do."""
         self._timer.stop()
+        if self._worker is not None:
+            self._worker.cancel()
         if self._writeback is not None:
             self._writeback.deleteLater()
             self._writeback = None
@@ -292,14 +300,14 @@ class Job(QObject):
         self.ended.emit(notice)
 
 
-def success(finished: Finished, captured: Capture) -> Notice:
+def success(result: Result, captured: Capture) -> Notice:
     text = i18n(
         "Done: {count} layers above “{target}”, {psnr:.1f} dB.",
-        count=len(finished.pieces),
+        count=len(result.placements.bitmap),
         target=captured.place.target.name,
-        psnr=finished.result.psnr,
+        psnr=result.psnr,
     )
-    notes = (*captured.notes, *finished.result.notes)
+    notes = (*captured.notes, *result.notes)
     return Notice("\n".join((text, *notes)), "warning" if notes else "information")
 
 

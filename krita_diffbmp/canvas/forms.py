@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from krita_diffbmp.canvas.capture import Place
-from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece
+from krita_diffbmp.canvas.space import RawPiece
+from krita_diffbmp.problem import DiffBmpError, LivePiece
 from krita_diffbmp.qt import QByteArray, QImage, QPainter, QRectF, QTransform
 
 SVG = (
@@ -59,20 +60,12 @@ def png_size(png: bytes) -> tuple[int, int]:
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
-def painted_layer(document: Any, name: str, piece: PaintedPiece, place: Place) -> Any:
-    """A paint layer with the piece's pixels.
-
-    Krita keeps a layer's opacity in 255 steps; what the next step up is too much is taken off the pixels' alpha.
-    """
+def painted_layer(document: Any, name: str, piece: RawPiece, place: Place) -> Any:
+    """A paint layer with the piece's pixels."""
     node = document.createNode(name, "paintlayer")
-    opacity = int(np.ceil(255 * piece.opacity))
-    height, width = piece.pixels.shape[:2]
-    if opacity and height and width:
-        pixels = piece.pixels.copy()
-        pixels[..., -1] *= np.float32(255 * piece.opacity / opacity)
-        raw = QByteArray(place.space.encode(pixels))
-        node.setPixelData(raw, piece.x + place.x, piece.y + place.y, width, height)
-    node.setOpacity(opacity)
+    if piece.raw:
+        node.setPixelData(QByteArray(piece.raw), piece.x + place.x, piece.y + place.y, piece.width, piece.height)
+    node.setOpacity(piece.opacity)
     return node
 
 

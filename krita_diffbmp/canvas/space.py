@@ -7,12 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from krita_diffbmp.problem import DiffBmpError, FloatArray
+from krita_diffbmp.problem import DiffBmpError, FloatArray, PaintedPiece
 
 SUPPORTED = "RGB, grayscale and CMYK"
 CHANNELS = {"GRAYA": 1, "RGBA": 3, "CMYKA": 4}  # without alpha
 DTYPES: dict[str, type[np.generic]] = {"U8": np.uint8, "U16": np.uint16, "F16": np.float16, "F32": np.float32}
 PROBE_PROFILE = "sRGB-elle-V2-srgbtrc.icc"  # the sRGB that Krita renders vector layers in
+
+
+@dataclass(frozen=True)
+class RawPiece:
+    """A PaintedPiece in Krita's own terms."""
+
+    x: int  # px, left edge in the target
+    y: int
+    width: int  # px
+    height: int
+    raw: bytes  # empty where nothing is seen
+    opacity: int  # of 255
 
 
 @dataclass(frozen=True)
@@ -89,3 +101,17 @@ class Space:
             scaled = np.clip(pixels[..., i], 0, 1) * np.float32(full)
             values[..., channel] = scaled if self.is_float else np.rint(scaled)
         return values.tobytes()
+
+    def raw_piece(self, piece: PaintedPiece) -> RawPiece:
+        """The piece in raw pixels of this space.
+
+        Krita keeps a layer's opacity in 255 steps; what the next step up is too much is taken off the pixels' alpha.
+        """
+        opacity = int(np.ceil(255 * piece.opacity))
+        height, width = piece.pixels.shape[:2]
+        raw = b""
+        if opacity:
+            pixels = piece.pixels.copy()
+            pixels[..., -1] *= np.float32(255 * piece.opacity / opacity)
+            raw = self.encode(pixels)
+        return RawPiece(piece.x, piece.y, width, height, raw, opacity)

@@ -16,7 +16,9 @@ from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_dra
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, load, with_record
 from krita_diffbmp.canvas.scratch import close_scratch
-from krita_diffbmp.problem import DiffBmpError, LivePiece, PaintedPiece, Placements, Settings
+from krita_diffbmp.canvas.space import RawPiece
+from krita_diffbmp.feed import Feed
+from krita_diffbmp.problem import DiffBmpError, LivePiece, Placements, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 
 BUDGET = 0.010  # s of work before Krita's events have their turn
@@ -29,31 +31,35 @@ SUBGROUP = 50  # layers
 class WriteBack(QObject):
     """Builds the layers of a result in short steps between Krita's own events, then adds them to the document.
 
-    The pieces' type chooses the form: LivePiece becomes a vector layer, PaintedPiece a paint layer. Exactly one of
-    `done`, `failed` and `cancelled` is emitted, always from the event loop; after the latter two the document is as
-    it was. Keep a reference until then.
+    Each piece is written while the next ones are still being made. LivePieces become vector layers, RawPieces paint
+    layers. Exactly one of `done`, `failed` and `cancelled` is emitted, always from the event loop; after the latter
+    two the document is as it was. Keep a reference until then, and close the feed afterwards.
     """
 
     progress = pyqtSignal(int, int)  # layers made, layers in all
     done = pyqtSignal(str)  # the unique id of the new group
-    failed = pyqtSignal(str)  # a sentence for the artist
+    failed = pyqtSignal(object)  # an exception, which the feed may have brought; a DiffBmpError is for the artist
     cancelled = pyqtSignal()
 
     def __init__(
         self,
         place: Place,
-        pieces: Sequence[LivePiece | PaintedPiece],
+        feed: Feed[Any],
+        live: bool,
         placements: Placements,
         settings: Settings,
         name: str = "",
         parent: QObject | None = None,
     ) -> None:
-        """name: of the new group; by default made of the target's name and the settings."""
+        """feed: of a LivePiece for each placement if `live`, a RawPiece otherwise, the backmost first.
+        name: of the new group; by default made of the target's name and the settings.
+        """
         super().__init__(parent)
-        self.place, self.pieces, self.placements, self.settings = place, pieces, placements, settings
-        self.form = "live" if pieces and isinstance(pieces[0], LivePiece) else "painted"
+        self.place, self.feed, self.placements, self.settings = place, feed, placements, settings
+        self.form = "live" if live else "painted"
+        self.total = len(placements.bitmap)
         self.name = (
-            name or f"{place.target.name} from {len(pieces)} {place.group.name} ({self.form}, seed {settings.seed})"
+            name or f"{place.target.name} from {self.total} {place.group.name} ({self.form}, seed {settings.seed})"
         )
         self.instances: dict[str, Instance] = {}  # by layer id, as far as the layers are made
         self.steps: Generator[bool, None, str] | None = None
@@ -83,16 +89,13 @@ class WriteBack(QObject):
                 waits = next(self.steps)
         except StopIteration as end:
             self.done.emit(end.value)
-        except DiffBmpError as problem:
-            self.failed.emit(str(problem))
-        except Exception:
-            self.failed.emit("Writing the layers failed in a way that was not foreseen; nothing was changed.")
-            raise
+        except BaseException as failure:
+            self.failed.emit(failure)
         else:
             QTimer.singleShot(PAUSE if waits else BREATH, self.advance)
 
     def build(self) -> Generator[bool, None, str]:
-        """The work in steps; yields whether it waits for Krita, returns the new group's id."""
+        """The work in steps; yields whether it waits for Krita or a piece, returns the new group's id."""
         self.check_place()
         load(self.place.document)  # records that cannot be added to are told of before anything is written
         if self.form == "painted":
@@ -115,6 +118,12 @@ class WriteBack(QObject):
             yield waits
             self.check_document()
 
+    def next_piece(self) -> Generator[bool, None, Any]:
+        """The next piece once it is made; raises what has failed in making it."""
+        while (piece := self.feed.take()) is None:
+            yield True
+        return piece
+
     def clone(self) -> Generator[bool, None, Any]:
         """A document without a view, in which adding shapes leaves no trace in the artist's undo history.
 
@@ -135,9 +144,10 @@ class WriteBack(QObject):
         """The finished group of vector layers; Krita draws each in the background once it has a place in a group."""
         group = collapsed_group(scratch, self.name)
         nodes: list[Any] = []
-        pieces = [piece for piece in self.pieces if isinstance(piece, LivePiece)]
+        pieces: list[LivePiece] = []
         parent = group
-        for index, piece in enumerate(pieces):
+        for index in range(self.total):
+            piece: LivePiece = yield from self.next_piece()
             if self.starts_subgroup(index):
                 parent = collapsed_group(scratch, self.subgroup_name(index))
                 group.addChildNode(parent, None)
@@ -146,7 +156,8 @@ class WriteBack(QObject):
             node = live_layer(scratch, self.layer_name(index), piece, self.place)
             parent.addChildNode(node, None)
             nodes.append(node)
-            self.progress.emit(index + 1, len(pieces))
+            pieces.append(piece)
+            self.progress.emit(index + 1, self.total)
             yield False
         yield from wait_until_drawn(nodes, pieces, self.place)
         scratch.waitForDone()
@@ -162,27 +173,27 @@ class WriteBack(QObject):
         """The finished group of paint layers. `setChildNodes` fills an empty group without an undo step."""
         subgroups: list[Any] = []
         nodes: list[Any] = []
-        for index, piece in enumerate(self.pieces):
-            assert isinstance(piece, PaintedPiece)
+        for index in range(self.total):
+            piece: RawPiece = yield from self.next_piece()
             if self.starts_subgroup(index) and nodes:
                 subgroups.append(filled_group(document, self.subgroup_name(index - SUBGROUP), nodes))
                 nodes = []
             node = painted_layer(document, self.layer_name(index), piece, self.place)
             nodes.append(node)
             self.instances[Layer(node).id] = self.instance(index)
-            self.progress.emit(index + 1, len(self.pieces))
+            self.progress.emit(index + 1, self.total)
             yield False
         if subgroups:
-            start = len(self.pieces) - len(nodes)
+            start = self.total - len(nodes)
             nodes = [*subgroups, filled_group(document, self.subgroup_name(start), nodes)]
         return filled_group(document, self.name, nodes)
 
     def starts_subgroup(self, index: int) -> bool:
-        return len(self.pieces) > UNGROUPED and index % SUBGROUP == 0
+        return self.total > UNGROUPED and index % SUBGROUP == 0
 
     def subgroup_name(self, index: int) -> str:
         """index: of its first layer"""
-        return f"{index + 1:04d} to {min(index + SUBGROUP, len(self.pieces)):04d}"
+        return f"{index + 1:04d} to {min(index + SUBGROUP, self.total):04d}"
 
     def layer_name(self, index: int) -> str:
         primitive = self.place.primitives[int(self.placements.bitmap[index])]

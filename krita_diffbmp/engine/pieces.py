@@ -21,6 +21,7 @@ from krita_diffbmp.engine.scene import Bitmaps, Instances
 from krita_diffbmp.problem import DiffBmpError, FloatArray, LivePiece, PaintedPiece, Placements, Problem
 
 PNG_COMPRESSION = 1  # zlib's fastest: Krita reads the file once and compresses it anew
+STRIP = 1 << 14  # pixels drawn at once: what they take on the way fits into the processor's cache
 SMALLEST = np.finfo(np.float32).tiny
 
 Matrix = tuple[float, float, float, float, float, float]  # x' = a x + c y + e, y' = b x + d y + f
@@ -65,13 +66,14 @@ def painted_pieces(problem: Problem, placements: Placements) -> Iterator[Painted
         x = np.arange(left, right + 1, dtype=np.float32) + np.float32(0.5)
         y = np.arange(top, bottom + 1, dtype=np.float32)[:, None] + np.float32(0.5)
         a, b, c, d, e, f = _inverse(_matrix(problem, placements, index, level))
-        drawn = _bilinear(framed, a * x + c * y + np.float32(e - 0.5), b * x + d * y + np.float32(f - 0.5))
-        yield PaintedPiece(
-            x=left,
-            y=top,
-            pixels=_straight(drawn, placements.color[index], mu_blend),
-            opacity=float(placements.opacity[index]),
-        )
+        tint = placements.color[index]
+        pixels = np.empty((y.size, x.size, len(tint) + 1), np.float32)
+        rows = max(1, STRIP // x.size)
+        for start in range(0, y.size, rows):
+            part = y[start : start + rows]
+            drawn = _bilinear(framed, a * x + c * part + np.float32(e - 0.5), b * x + d * part + np.float32(f - 0.5))
+            pixels[start : start + rows] = _straight(drawn, tint, mu_blend)
+        yield PaintedPiece(x=left, y=top, pixels=pixels, opacity=float(placements.opacity[index]))
 
 
 def _scene(problem: Problem, placements: Placements) -> tuple[Bitmaps, Instances]:

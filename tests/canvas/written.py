@@ -15,6 +15,7 @@ from pieces import placements
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.writeback import WriteBack
+from krita_diffbmp.feed import Feed
 from krita_diffbmp.problem import LivePiece, PaintedPiece, Settings
 
 
@@ -51,10 +52,23 @@ def scene(
 
 
 def begin(place: Place, pieces: Sequence[LivePiece | PaintedPiece], values: Sequence[tuple[float, ...]]) -> Written:
-    writeback = WriteBack(place, pieces, placements(values, place.space.channels), Settings())
+    """With all pieces made beforehand."""
+    live = isinstance(pieces[0], LivePiece)
+    return begin_with(filled(place, pieces), live, place, values)
+
+
+def filled(place: Place, pieces: Sequence[LivePiece | PaintedPiece]) -> Feed[Any]:
+    feed: Feed[Any] = Feed()
+    for piece in pieces:
+        feed.put(place.space.raw_piece(piece) if isinstance(piece, PaintedPiece) else piece, 0)
+    return feed
+
+
+def begin_with(feed: Feed[Any], live: bool, place: Place, values: Sequence[tuple[float, ...]]) -> Written:
+    writeback = WriteBack(place, feed, live, placements(values, place.space.channels), Settings())
     written = Written(writeback, [], [])
     writeback.done.connect(lambda group: written.said.append(("done", group)))
-    writeback.failed.connect(lambda sentence: written.said.append(("failed", sentence)))
+    writeback.failed.connect(lambda failure: written.said.append(("failed", str(failure))))
     writeback.cancelled.connect(lambda: written.said.append(("cancelled", "")))
     writeback.progress.connect(lambda made, total: written.progress.append((made, total)))
     writeback.start()

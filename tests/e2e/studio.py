@@ -87,8 +87,7 @@ class Easel:
         pixels = photo(width, height)
         colours = ((30, 60, 200), (40, 160, 60), (220, 200, 90))
         spots = [dab(16 + 4 * i, colour) for i, colour in enumerate(colours)]
-        if depth == "U16":
-            pixels, spots = (pixels.astype(np.uint16) * 257), [s.astype(np.uint16) * 257 for s in spots]
+        pixels, spots = in_depth(pixels, depth), [in_depth(spot, depth) for spot in spots]
         self.dabs = [
             paint_layer(self.document, f"dab {i + 1}", spot, x=20 * i, parent=self.group)
             for i, spot in enumerate(spots)
@@ -117,17 +116,26 @@ class Easel:
         )
 
 
-def sample(side: int) -> Any:
-    """The sample photo, `side` px long, above a group of the sample bitmaps, in a document and picked; a generator."""
+def sample(side: int, depth: str = "U8") -> Any:
+    """The sample photo, `side` px long, above a group of the sample bitmaps, in a document and picked; a generator.
+
+    Returns the document.
+    """
     photo, *bitmaps = [SAMPLE / "photo.jpg", *sorted((SAMPLE / "bitmaps").glob("*.png"))]
-    target = picture(photo, side)
-    document = new_document(target.shape[1], target.shape[0])
+    target = in_depth(picture(photo, side), depth)
+    document = new_document(target.shape[1], target.shape[0], depth=depth)
     group = group_layer(document, "bitmaps")
     for file in bitmaps:
-        paint_layer(document, file.stem, picture(file), parent=group)
+        paint_layer(document, file.stem, in_depth(picture(file), depth), parent=group)
     layer = paint_layer(document, "photo", target)
     refresh(document)
     yield from click_through(document, group, layer)
+    return document
+
+
+def in_depth(pixels: np.ndarray, depth: str) -> np.ndarray:
+    """uint8 pixels as an integer document of that depth has them."""
+    return pixels.astype(np.uint16) * 257 if depth == "U16" else pixels
 
 
 def click_through(document: Any, *nodes: Any) -> Any:

@@ -36,6 +36,7 @@ def test_quitting_with_a_run_going_on(check: str, profile: Path):
     krita(check, profile)
 
 
-def test_quitting_while_layers_are_made(profile: Path):
-    with KritaRun(CHECKS, ["write_and_quit"], plugin=True, keep=profile, keep_settings=True) as run:
+@pytest.mark.parametrize("check", ["write_and_quit", "feed_and_quit"])
+def test_quitting_while_layers_are_made(check: str, profile: Path):
+    with KritaRun(CHECKS, [check], plugin=True, keep=profile, keep_settings=True) as run:
         assert run.process.wait(90) == 0, run.log_tail()

@@ -49,7 +49,7 @@ def measure(form: str, count: int) -> Generator[Any, None, dict[str, float]]:
     from krita_harness.inside import Ticks, composite, memory, undo_rows
     from krita_harness.steps import Until
     from pieces import png
-    from written import begin, scene
+    from written import begin_with, filled, scene
 
     from krita_diffbmp.problem import LivePiece, PaintedPiece
 
@@ -71,8 +71,10 @@ def measure(form: str, count: int) -> Generator[Any, None, dict[str, float]]:
         if index % 20 == 0:
             yield 0
     yield 1
+    feed = filled(place, pieces)
+    pieces.clear()
     rows, held, ticks, began = undo_rows(), memory(), Ticks(), time.monotonic()
-    written = begin(place, pieces, values)
+    written = begin_with(feed, form == "live", place, values)
     yield Until(lambda: written.said, 300)
     seconds = time.monotonic() - began
     yield 1

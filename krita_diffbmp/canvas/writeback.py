@@ -142,51 +142,54 @@ class WriteBack(QObject):
 
     def live_group(self, scratch: Any) -> Generator[bool, None, Any]:
         """The finished group of vector layers; Krita draws each in the background once it has a place in a group."""
-        group = collapsed_group(scratch, self.name)
-        nodes: list[Any] = []
+        workshop = collapsed_group(scratch, self.name)
+        drawn: list[Any] = []
         pieces: list[LivePiece] = []
-        parent = group
+        parent = workshop
         for index in range(self.total):
             piece: LivePiece = yield from self.next_piece()
             if self.starts_subgroup(index):
                 parent = collapsed_group(scratch, self.subgroup_name(index))
-                group.addChildNode(parent, None)
+                workshop.addChildNode(parent, None)
             while Document.active() is None:
                 yield True  # Krita cannot read a shape, and crashes, without any document in front
             node = live_layer(scratch, self.layer_name(index), piece, self.place)
             parent.addChildNode(node, None)
-            nodes.append(node)
+            drawn.append(node)
             pieces.append(piece)
             self.progress.emit(index + 1, self.total)
             yield False
-        yield from wait_until_drawn(nodes, pieces, self.place)
+        yield from wait_until_drawn(drawn, pieces, self.place)
         scratch.waitForDone()
-        copy = group.clone()  # Krita may begin to draw a layer anew, which a copy's finished pixels do not feel
-        yield False
-        children = Layer(copy).children()
-        for index, layer in enumerate(each for child in children for each in (child.children() or [child])):
-            self.instances[layer.id] = self.instance(index)
+        copies = []
+        for node in drawn:
+            copies.append(node.clone())  # Krita may draw a layer anew, which a copy's finished pixels do not feel
             yield False
-        return copy
+        return (yield from self.gathered(self.place.document.handle, copies))
 
     def painted_group(self, document: Any) -> Generator[bool, None, Any]:
-        """The finished group of paint layers. `setChildNodes` fills an empty group without an undo step."""
-        subgroups: list[Any] = []
-        nodes: list[Any] = []
+        """The finished group of paint layers."""
+        layers = []
         for index in range(self.total):
             piece: RawPiece = yield from self.next_piece()
-            if self.starts_subgroup(index) and nodes:
-                subgroups.append(filled_group(document, self.subgroup_name(index - SUBGROUP), nodes))
-                nodes = []
-            node = painted_layer(document, self.layer_name(index), piece, self.place)
-            nodes.append(node)
-            self.instances[Layer(node).id] = self.instance(index)
+            layers.append(painted_layer(document, self.layer_name(index), piece, self.place))
             self.progress.emit(index + 1, self.total)
             yield False
-        if subgroups:
-            start = self.total - len(nodes)
-            nodes = [*subgroups, filled_group(document, self.subgroup_name(start), nodes)]
-        return filled_group(document, self.name, nodes)
+        return (yield from self.gathered(document, layers))
+
+    def gathered(self, document: Any, layers: list[Any]) -> Generator[bool, None, Any]:
+        """Finished layers, the backmost first, in one group; where there are many, in sub-groups."""
+        for index, layer in enumerate(layers):
+            self.instances[Layer(layer).id] = self.instance(index)
+            yield False
+        if self.total > UNGROUPED:
+            subgroups = []
+            for start in range(0, self.total, SUBGROUP):
+                part = layers[start : start + SUBGROUP]
+                subgroups.append(filled_group(document, self.subgroup_name(start), part))
+                yield False
+            layers = subgroups
+        return filled_group(document, self.name, layers)
 
     def starts_subgroup(self, index: int) -> bool:
         return self.total > UNGROUPED and index % SUBGROUP == 0
@@ -281,7 +284,7 @@ def collapsed_group(document: Any, name: str) -> Any:
 
 
 def filled_group(document: Any, name: str, nodes: Sequence[Any]) -> Any:
-    """With these layers, the backmost first."""
+    """With these layers, the backmost first. `setChildNodes` fills an empty group without an undo step."""
     group = collapsed_group(document, name)
     group.setChildNodes(list(nodes))
     return group

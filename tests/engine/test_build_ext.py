@@ -93,7 +93,8 @@ def failure(code, **environment):
     exit_code, _, err = run(f"import sys\n{code}\nimport build_ext\nsys.exit(build_ext.main(['--cpu']))", **environment)
     assert exit_code == 1
     assert "Traceback" not in err
-    return err.strip().removeprefix("build_ext: ")
+    lines = [line for line in err.splitlines() if "No CUDA runtime is found" not in line]  # a torch with CUDA says so
+    return "\n".join(lines).strip().removeprefix("build_ext: ")
 
 
 def test_no_torch():

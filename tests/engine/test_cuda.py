@@ -318,28 +318,26 @@ def test_errors_of_the_gpu_in_plain_words(text, words):
     assert gpu.is_cuda_error(error) and words in gpu.explain(error)
 
 
-def test_a_failing_gpu_leads_to_the_cpu(monkeypatch):
-    """Without a GPU: what the run does with the errors of one."""
+def let_the_gpu_fail(monkeypatch, text):
+    """Without a GPU: every run on one ends with an error of this text."""
     monkeypatch.setattr(run_module, "choose_device", lambda device: (torch.device("cuda"), ()))
     monkeypatch.setattr(gpu, "card", lambda: None)
 
-    def broken(self, wanted):
-        raise RuntimeError("diffbmp: CUDA error: an illegal memory access was encountered")
+    def failing(self, wanted):
+        raise RuntimeError(text)
 
-    monkeypatch.setattr(FusedOptimization, "__init__", broken)
+    monkeypatch.setattr(FusedOptimization, "__init__", failing)
+
+
+def test_a_failing_gpu_leads_to_the_cpu(monkeypatch):
+    let_the_gpu_fail(monkeypatch, "diffbmp: CUDA error: an illegal memory access was encountered")
     run = Run(problem(steps=3))
     assert [progress.step for progress in run] == [1, 2, 3]
     assert run.device_name == "CPU" and "On the processor instead of the GPU, because the GPU failed" in run.notes[0]
 
 
 def test_a_mistake_in_the_program_is_not_taken_for_the_gpu(monkeypatch):
-    monkeypatch.setattr(run_module, "choose_device", lambda device: (torch.device("cuda"), ()))
-    monkeypatch.setattr(gpu, "card", lambda: None)
-
-    def wrong(self, wanted):
-        raise RuntimeError("the size of tensor a must match")
-
-    monkeypatch.setattr(FusedOptimization, "__init__", wrong)
+    let_the_gpu_fail(monkeypatch, "the size of tensor a must match")
     with pytest.raises(RuntimeError, match="tensor a"):
         Run(problem(steps=3))
 

@@ -17,6 +17,7 @@ Conventions, everywhere in the project:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntFlag
 from typing import Literal
 
 import numpy as np
@@ -56,17 +57,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A picture to rebuild, what to rebuild it from, and how."""
-
-    target: FloatArray  # [H, W, C + 1] straight alpha, at the document's resolution
-    bitmaps: tuple[Bitmap, ...]
-    settings: Settings = field(default_factory=Settings)
-
-
-@dataclass(frozen=True)
 class Placements:
-    """N instances in plain numbers, in pixels of `Problem.target`; index 0 is the backmost."""
+    """N instances in plain numbers, in pixels of `Problem.target`; index 0 is the backmost.
+
+    A point q of the bitmap, in bitmap px from its centre, lies at position + scale R(rotation) stretch q.
+    """
 
     position: FloatArray  # [N, 2] px, centre of the bitmap
     rotation: FloatArray  # [N] radians, clockwise on screen
@@ -74,6 +69,44 @@ class Placements:
     opacity: FloatArray  # [N] in (0, 1): alpha_max * sigmoid(nu)
     color: FloatArray  # [N, C] the tint c_i in [0, 1], before mu_blend
     bitmap: npt.NDArray[np.int32]  # [N] index into Problem.bitmaps
+    stretch: FloatArray | None = None  # [N, 2, 2] of determinant 1 or, mirrored, -1; None: the identity for all
+    mu_blend: FloatArray | None = None  # [N] in [0, 1]; None: Settings.mu_blend for all
+
+
+class Freeze(IntFlag):
+    """What of an instance stays as it is, bit for bit."""
+
+    POSITION = 1
+    ROTATION = 2
+    SIZE = 4
+    OPACITY = 8
+    COLOR = 16
+    ALL = 31
+
+
+@dataclass(frozen=True)
+class Start:
+    """The instances that a refinement begins with.
+
+    A fixed part of the picture, such as a stroke that was drawn by hand, is an instance like any other, of its own
+    bitmap, with mu_blend 1 and all of it frozen.
+    """
+
+    placements: Placements
+    frozen: npt.NDArray[np.uint8]  # [N] of Freeze
+    added: int = 0  # new ones, begun where the error is largest, in front of the frontmost that is not all frozen
+    primitives: int = 0  # new instances are made of the first so many of Problem.bitmaps
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A picture to rebuild, what to rebuild it from, and how."""
+
+    target: FloatArray  # [H, W, C + 1] straight alpha, at the document's resolution
+    bitmaps: tuple[Bitmap, ...]
+    settings: Settings = field(default_factory=Settings)
+    start: Start | None = None  # None: a first run, of Settings.instances
+    weight: FloatArray | None = None  # [H, W] in [0, 1], what the error of each pixel counts; None: 1 everywhere
 
 
 @dataclass(frozen=True)
@@ -93,9 +126,11 @@ class Result:
     """The best state of a run."""
 
     placements: Placements
-    psnr: float  # dB, sharp bitmaps, over white, at working size
+    psnr: float  # dB, sharp bitmaps, over white, at working size; weighted where Problem.weight weighs
     step: int
     notes: tuple[str, ...] = ()  # what the artist should know: a slower path that ran, and why
+    start_psnr: float | None = None  # dB of Problem.start, by the same measure; psnr is not below it
+    source: npt.NDArray[np.int32] | None = None  # [N] index into the start's placements, -1 for a new one
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from krita_diffbmp.problem import Background, Device, DiffBmpError, FloatArray, Problem, Settings
+from krita_diffbmp.problem import Background, Device, DiffBmpError, FloatArray, Freeze, Problem, Settings, Start
 
 INSTANCE_LIMIT = 100_000
 SMALLEST_TARGET = 8  # px, long side
@@ -18,7 +20,8 @@ FAINTEST = 1e-6  # alpha; nothing fainter is seen at any depth, and averages of 
 
 def check_problem(problem: Problem) -> None:
     """Raises DiffBmpError for the first thing that makes a problem impossible."""
-    check_settings(problem.settings)
+    start = problem.start
+    check_settings(problem.settings if start is None else replace(problem.settings, instances=INSTANCE_LIMIT))
     check_pixels(problem.target, "target layer")
     height, width, planes = problem.target.shape
     if max(height, width) < SMALLEST_TARGET:
@@ -34,6 +37,62 @@ def check_problem(problem: Problem) -> None:
                 f"The bitmap “{bitmap.name}” and the target differ in their number of colour channels "
                 f"({bitmap.pixels.shape[2] - 1} and {planes - 1}). Convert both to the same colour model."
             )
+    if start is not None:
+        check_start(start, len(problem.bitmaps), planes - 1)
+    weight = problem.weight
+    if weight is not None and (weight.shape != (height, width) or not np.isfinite(weight).all()):
+        raise DiffBmpError("The selection does not fit the target. Select anew, or deselect.")
+
+
+def check_start(start: Start, bitmaps: int, channels: int) -> None:
+    """Raises DiffBmpError for instances that a refinement cannot begin with, or that leave it nothing to do."""
+    placed = start.placements
+    count = len(placed.bitmap)
+    if count + start.added > INSTANCE_LIMIT:
+        raise DiffBmpError(
+            f"There would be {count + start.added:,} instances, and {INSTANCE_LIMIT:,} are the most. Add fewer."
+        )
+    if count + start.added == 0:
+        raise DiffBmpError("There are no instances to refine. Let new ones be added, or start a first run.")
+    if start.added == 0 and ((start.frozen & Freeze.ALL) == Freeze.ALL).all():
+        raise DiffBmpError(
+            "Every instance is locked, so nothing can be refined. Unlock some, or let new ones be added."
+        )
+    if start.added > 0 and not 1 <= start.primitives <= bitmaps:
+        raise DiffBmpError("There is no bitmap to make new instances of. Put one or more layers into the group.")
+    shapes = {
+        "position": (count, 2),
+        "rotation": (count,),
+        "scale": (count,),
+        "opacity": (count,),
+        "color": (count, channels),
+        "stretch": (count, 2, 2),
+        "mu_blend": (count,),
+    }
+    wrong = [name for name, shape in shapes.items() if not _are_numbers(getattr(placed, name), shape)]
+    if not wrong:
+        ranges = {"opacity": placed.opacity, "color": placed.color, "mu_blend": placed.mu_blend}
+        wrong = [name for name, values in ranges.items() if values is not None and not _are_within(values, 0, 1)]
+    if not wrong and not (placed.scale > 0).all():
+        wrong = ["scale"]
+    if not wrong and placed.stretch is not None and not _are_within(np.abs(np.linalg.det(placed.stretch)), 0.99, 1.01):
+        wrong = ["stretch"]
+    if start.frozen.shape != (count,):
+        wrong.append("frozen")
+    if placed.bitmap.shape != (count,) or not _are_within(placed.bitmap, 0, bitmaps - 1):
+        wrong.append("bitmap")
+    if wrong:
+        raise DiffBmpError(
+            f"The instances cannot be made out ({', '.join(wrong)}). Undo what was last done to them, or optimize anew."
+        )
+
+
+def _are_numbers(values: FloatArray | None, shape: tuple[int, ...]) -> bool:
+    return values is None or (values.shape == shape and bool(np.isfinite(values).all()))
+
+
+def _are_within(values: npt.NDArray[Any], low: float, high: float) -> bool:
+    return bool(((values >= low) & (values <= high)).all())
 
 
 def check_pixels(pixels: FloatArray, name: str) -> None:

@@ -116,5 +116,7 @@ def estimate(problem: Problem) -> float:
     )
     cells = 16 * texels * (planes if settings.mu_blend > 0 else 1)
     bitmaps = 2 * (cells + 4 * texels * planes)
-    instances = settings.instances * 1024.0
+    start = problem.start
+    count = settings.instances if start is None else len(start.placements.bitmap) + start.added
+    instances = count * 1024.0
     return float(images + bitmaps + instances) / MEGABYTE

@@ -72,15 +72,19 @@ def sample_pixels(density: Tensor, count: int, generator: torch.Generator) -> tu
     return index // density.shape[1], index % density.shape[1]
 
 
-def initialize(target: Tensor, bitmap_count: int, settings: Settings, generator: torch.Generator) -> Parameters:
+def initialize(
+    target: Tensor, bitmap_count: int, settings: Settings, generator: torch.Generator, weight: Tensor | None = None
+) -> Parameters:
     """The structure-aware start for a target [C + 1, H, W] (premultiplied colour, alpha) at working size.
 
-    Nothing is placed where the target is transparent. Larger instances lie further back.
+    Nothing is placed where the target is transparent or `weight` [H, W], what the error of each pixel counts, is 0.
+    Larger instances lie further back.
     """
     _, height, width = target.shape
     count = settings.instances
     busy = structure(target)
-    row, column = sample_pixels((BASE_DENSITY + (1 - BASE_DENSITY) * busy) * target[-1], count, generator)
+    density = (BASE_DENSITY + (1 - BASE_DENSITY) * busy) * target[-1]
+    row, column = sample_pixels(density if weight is None else density * weight, count, generator)
 
     low, high = size_range(settings, height, width)
     size = high - busy[row, column] * (high - low)

@@ -20,21 +20,31 @@ def white(channels: int) -> float:
 
 
 def squared_error(
-    color: Tensor, transmittance: Tensor, target_color: Tensor, target_transmittance: Tensor, background: Tensor
+    color: Tensor,
+    transmittance: Tensor,
+    target_color: Tensor,
+    target_transmittance: Tensor,
+    background: Tensor,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared difference of two images over one background ([C, H, W], or [C, 1, 1] of one colour)."""
-    difference = torch.addcmul(color - target_color, transmittance - target_transmittance, background)
-    return difference.square().mean()
+    """Mean squared difference of two images over one background ([C, H, W], or [C, 1, 1] of one colour).
+
+    `weight` [H, W], of mean 1, is what each pixel counts.
+    """
+    square = torch.addcmul(color - target_color, transmittance - target_transmittance, background).square()
+    return square.mean() if weight is None else (square * weight).mean()
 
 
 class SquaredError:
     """`squared_error` to one target and its gradients, without autograd: it would take a third of a step.
 
-    Keeps its buffers: what a call returns is overwritten by the next.
+    Keeps its buffers: what a call returns is overwritten by the next. `weight` [H, W], of mean 1, is what each pixel
+    counts.
     """
 
-    def __init__(self, target_color: Tensor, target_transmittance: Tensor) -> None:
+    def __init__(self, target_color: Tensor, target_transmittance: Tensor, weight: Tensor | None = None) -> None:
         self._target_color, self._target_transmittance = target_color, target_transmittance
+        self._root = None if weight is None else weight.sqrt()
         self._difference = torch.empty_like(target_color)
         self._through = torch.empty_like(target_transmittance)
         self._product = torch.empty_like(target_color)
@@ -47,8 +57,9 @@ class SquaredError:
         """
         torch.sub(transmittance, self._target_transmittance, out=self._through)
         torch.sub(color, self._target_color, out=self._difference).addcmul_(self._through, background)
-        error = torch.linalg.vector_norm(self._difference).square() / self._difference.numel()
-        self._difference.mul_(2 / self._difference.numel())
+        count = self._difference.numel()
+        error = self._square_norm(self._difference) / count
+        self._difference.mul_(2 / count)
         torch.mul(self._difference, background, out=self._product)
         return error, self._difference, torch.sum(self._product, 0, out=self._through)
 
@@ -58,8 +69,17 @@ class SquaredError:
         torch.sub(transmittance, self._target_transmittance, out=self._through)
         torch.sub(color, self._target_color, out=self._difference)
         count = self._difference.numel() + self._through.numel()
-        square = torch.linalg.vector_norm(self._difference).square() + torch.linalg.vector_norm(self._through).square()
+        square = self._square_norm(self._difference) + self._square_norm(self._through)
         return square / count, self._difference.mul_(2 / count), self._through.mul_(2 / count)
+
+    def _square_norm(self, difference: Tensor) -> Tensor:
+        """The weighted sum of squares; leaves the difference times the weight behind."""
+        if self._root is not None:
+            difference.mul_(self._root)
+        square: Tensor = torch.linalg.vector_norm(difference).square()
+        if self._root is not None:
+            difference.mul_(self._root)
+        return square
 
 
 def psnr(mean_squared_error: float) -> float:

@@ -11,6 +11,8 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
 from krita_diffbmp.engine.recycle import error_density, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
-from krita_diffbmp.engine.target import preview_image, working_target
+from krita_diffbmp.engine.start import Beginning, begin
+from krita_diffbmp.engine.target import preview_image, working_target, working_weight
 from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
@@ -62,19 +65,40 @@ class Optimization:
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
         target = working_target(problem.target, settings.working_size)
-        self._parameters = initialize(target, len(problem.bitmaps), settings, self._generator).to(self._device)
-        self._target = target = target.to(self._device)
-        self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
-        self._channels, self._height, self._width = self._target_color.shape
-        self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
-        self._noise = self._make_noise()
-        self._error = losses.SquaredError(self._target_color, self._target_transmittance)
-
+        weight = None if problem.weight is None else working_weight(problem.weight, target)
+        self._channels, self._height, self._width = target.shape[0] - 1, *target.shape[1:]
         low, high = size_range(settings, self._height, self._width)
         self._size_bounds = math.log(low), math.log(high)
+        self._alpha_max, self._recycled = settings.alpha_max, slice(0, settings.instances)
+        self._unlearned: dict[str, Any] = {}  # of what makes up instances
+        self._beginning: Beginning | None = None
+        largest = [high] * len(problem.bitmaps)  # px, longest sides
+        begins_any = problem.start is None or problem.start.added > 0
+        if begins_any and weight is not None and not (weight * target[-1]).sum() > 0:
+            raise DiffBmpError(
+                "The target is transparent where it is selected. Select a part that has been painted on."
+            )
+        if problem.start is None:
+            parameters = initialize(target, len(problem.bitmaps), settings, self._generator, weight)
+        else:
+            self._beginning = beginning = begin(problem, problem.start, self._height, self._width, self._generator)
+            parameters, largest = beginning.parameters.copy(), beginning.largest
+            self._alpha_max, self._recycled = beginning.alpha_max, beginning.new
+            self._unlearned = beginning.unlearned(self._device)
+            self._limits = beginning.limits.to(self._device)
+        self._parameters = parameters.to(self._device)
+
+        self._target = target = target.to(self._device)
+        self._weight = None if weight is None else weight.to(self._device)
+        self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
+        self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
+        self._noise = self._make_noise()
+        self._error = losses.SquaredError(self._target_color, self._target_transmittance, self._weight)
+
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
         self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
-        self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=[high / s for s in sides])
+        scales = [most / side for most, side in zip(largest, sides, strict=True)]
+        self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
         self._sharp = self._packed.to(self._device)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
         self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
@@ -84,13 +108,13 @@ class Optimization:
         self._best: Parameters | None = None
         self._best_psnr, self._best_step = -math.inf, 0
         self._psnr = math.nan
+        self._start_psnr: float | None = None
 
     def __iter__(self) -> Iterator[Progress]:
         total = self._problem.settings.steps
         pace = Pace()
         preview_due = -math.inf
-        if self._best is None:
-            self._evaluate()
+        self._begin()
         while self._step < total:
             begin = time.perf_counter()
             loss, rendering = self._advance()
@@ -109,23 +133,53 @@ class Optimization:
             yield Progress(self._step, total, loss, self._psnr, pace.seconds(total - self._step), preview)
 
     def result(self) -> Result:
-        """The best state so far, in pixels of Problem.target; before the first evaluation, the state at hand."""
-        best = self._parameters if self._best is None else self._best
-        return Result(self._placements(best), self._best_psnr, self._best_step, self.notes)
+        """The best state so far, in pixels of Problem.target."""
+        self._begin()
+        assert self._best is not None
+        return self._found(self._best, self._best_psnr, self._best_step)
+
+    def _found(self, best: Parameters, psnr: float, step: int) -> Result:
+        placements, best = self._placements(best), best.to("cpu")
+        if self._beginning is None:
+            return Result(placements, psnr, step, self.notes)
+        restored, source = self._beginning.restored(best, placements)
+        return Result(restored, psnr, step, self.notes, self._start_psnr, source)
+
+    def _begin(self) -> None:
+        """Looks at the state at the start, which a refinement must not fall behind."""
+        if self._best is not None:
+            return
+        rendering = self._evaluate()
+        if self._beginning is not None:
+            self._start_psnr = self._psnr
+            self._place_new(rendering)
+
+    def _place_new(self, rendering: Rendering) -> None:
+        """Gives new instances a place where the picture is worst."""
+        count = self._recycled.stop - self._recycled.start
+        if count > 0:
+            self._begin_anew(count, torch.zeros_like(self._parameters.rotation), rendering)
 
     def _advance(self) -> tuple[float, Rendering]:
         """One step of Adam: its loss, and the rendering that it was taken from."""
         settings = self._problem.settings
-        done = self._step / settings.steps
-        rendering = render(self._scene(self._bitmaps(schedule.blur(done))))
+        rendering = render(self._scene(self._bitmaps(self._blur(self._step))))
         loss, *gradients = self._loss(rendering)
         torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
-        self._optimizer.step([rate * schedule.rate(done) for rate in self._rates])
+        self._optimizer.step([rate * self._rate_factor(self._step) for rate in self._rates])
         self._hold_bounds()
         self._step += 1
         if schedule.recycled(self._step, settings.steps) > 0:
             self._recycle(rendering)
         return loss.item(), rendering
+
+    def _blur(self, step: int) -> float:
+        """Of the bitmaps, for the step after `step` steps: a refinement sees what is there."""
+        return schedule.blur(step / self._problem.settings.steps) if self._beginning is None else 0.0
+
+    def _rate_factor(self, step: int) -> float:
+        total = self._problem.settings.steps
+        return schedule.rate(step / total) if self._beginning is None else schedule.refinement_rate(step, total)
 
     def _loss(self, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
         """The error of a rendering on this step's background, and its gradients by colour and transmittance."""
@@ -164,38 +218,49 @@ class Optimization:
         """Draws the present state with sharp bitmaps and keeps it if it is the best so far."""
         rendering = render(self._scene(self._sharp))
         images = rendering.color, rendering.transmittance, self._target_color, self._target_transmittance
-        self._psnr = losses.psnr(losses.squared_error(*images, self._white).item())
+        self._psnr = losses.psnr(losses.squared_error(*images, self._white, self._weight).item())
         if self._psnr > self._best_psnr:
             self._best_psnr, self._best_step = self._psnr, self._step
             self._best = self._parameters.copy()
         return rendering
 
     def _recycle(self, rendering: Rendering) -> None:
-        settings = self._problem.settings
+        block = self._recycled
+        share = schedule.recycled(self._step, self._problem.settings.steps)
+        count = math.ceil(share * (block.stop - block.start))
+        if count > 0:
+            self._begin_anew(count, visible_share(self._scene(self._sharp)), rendering)
+
+    def _begin_anew(self, count: int, share: Tensor, rendering: Rendering) -> None:
         recycle(
-            math.ceil(schedule.recycled(self._step, settings.steps) * settings.instances),
+            count,
             self._parameters,
             self._moments,
-            visible_share(self._scene(self._sharp)),
-            error_density(rendering, self._target),
+            share,
+            error_density(rendering, self._target, self._weight),
             self._target,
             self._size_bounds,
             self._generator,
+            self._recycled,
         )
 
     @torch.no_grad()
     def _hold_bounds(self) -> None:
         """Sizes stay within what the artist chose, and centres so near that the instance can still be seen."""
         parameters = self._parameters
+        if self._beginning is not None:
+            self._limits.hold(parameters)
+            return
         parameters.log_size.clamp_(*self._size_bounds)
         reach = torch.exp(parameters.log_size) / 2
         parameters.position[:, 0].clamp_(-reach, self._width + reach)
         parameters.position[:, 1].clamp_(-reach, self._height + reach)
 
     def _scene(self, bitmaps: Bitmaps) -> Scene:
-        settings = self._problem.settings
         instances = self._parameters.instances(self._sides)
-        return Scene(bitmaps, instances, self._height, self._width, settings.alpha_max, settings.mu_blend)
+        mu_blend = self._problem.settings.mu_blend
+        instances = replace(instances, **self._unlearned)
+        return Scene(bitmaps, instances, self._height, self._width, self._alpha_max, mu_blend)
 
     def _bitmaps(self, sigma: float) -> Bitmaps:
         if sigma == 0:
@@ -212,7 +277,7 @@ class Optimization:
         stretch = torch.tensor([width / self._width, height / self._height])
         with torch.no_grad():
             instances = parameters.instances(self._sides.cpu())
-            opacity = min(self._problem.settings.alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity)
+            opacity = min(self._alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity)
             return Placements(
                 position=_numpy(instances.position * stretch),
                 rotation=_numpy(instances.rotation),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from krita_diffbmp.engine.scene import Bitmaps, Scene
 
 ERROR_WINDOW = 9  # px, side of the square that errors are averaged over
 OPACITY_START = -1.0  # logit
+EVERY = slice(None)
 
 
 def coverage(bitmaps: Bitmaps) -> Tensor:
@@ -38,18 +40,22 @@ def visible_share(scene: Scene) -> Tensor:
     A tint has its instance's part of the picture for a derivative.
     """
     instances = scene.instances
-    detached = {field.name: getattr(instances, field.name).detach() for field in fields(instances)}
-    tint = torch.zeros_like(detached["color"]).requires_grad_()
-    bare = replace(scene, instances=replace(instances, **(detached | {"color": tint})), mu_blend=0.0)
+    given = {field.name: getattr(instances, field.name) for field in fields(instances)}
+    detached: dict[str, Any] = {name: None if values is None else values.detach() for name, values in given.items()}
+    tint = torch.zeros_like(instances.color).requires_grad_()
+    changes = {"color": tint, "mu_blend": None}
+    bare = replace(scene, instances=replace(instances, **(detached | changes)), mu_blend=0.0)
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(render(bare).color[0].sum(), tint)
-    whole = coverage(scene.bitmaps)[instances.bitmap.long()] * detached["scale"].square()
+    whole = coverage(scene.bitmaps)[instances.bitmap.long()] * instances.scale.detach().square()
     share: Tensor = gradient[:, 0] / whole
     return share
 
 
-def error_density(rendering: Rendering, target: Tensor) -> Tensor:
+def error_density(rendering: Rendering, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Where the picture is worst: [H, W], for a target [C + 1, H, W] (premultiplied colour, alpha).
+
+    `weight` [H, W] is what the error of each pixel counts.
 
     The square of the squared error that is to be expected over a noise of U[0, 1], averaged over a window; nothing
     where the target is transparent.
@@ -59,7 +65,8 @@ def error_density(rendering: Rendering, target: Tensor) -> Tensor:
     error = (color + 0.5 * through).square().mean(0) + through.square() / 12
     reach = ERROR_WINDOW // 2
     error = F.avg_pool2d(error[None, None], ERROR_WINDOW, stride=1, padding=reach)[0, 0]
-    return error.square() * target[-1]
+    density = error.square() * target[-1]
+    return density if weight is None else density * weight
 
 
 @torch.no_grad()
@@ -72,16 +79,19 @@ def recycle(
     target: Tensor,
     log_sizes: tuple[float, float],
     generator: torch.Generator,
+    block: slice = EVERY,
 ) -> None:
     """Begins the `count` instances with the smallest visible share anew, in front of all others, in place.
+
+    `block`: only of these, and in front of these.
 
     They land where `density` is high, with the target's colour there, any size within `log_sizes` (natural
     logarithms of px), and without the momentum of what they were: `moments` are an optimizer's, by parameter.
     """
-    total = len(share)
+    first, end, _ = block.indices(len(share))
     if not density.sum() > 0:
         return
-    chosen = torch.argsort(share, stable=True)[:count]
+    chosen = first + torch.argsort(share[block], stable=True)[:count]
     row, column = sample_pixels(density, count, generator)
     pixel = target[:-1, row, column] / target[-1, row, column]
     low, high = log_sizes
@@ -92,9 +102,11 @@ def recycle(
     parameters.opacity[chosen] = OPACITY_START
     parameters.color[chosen] = torch.logit(pixel.T, eps=COLOR_MARGIN)
 
-    kept = torch.ones(total, dtype=torch.bool, device=share.device)
+    kept = torch.ones(len(share), dtype=torch.bool, device=share.device)
     kept[chosen] = False
-    back_to_front = torch.cat([kept.nonzero()[:, 0], chosen])
+    kept[:first] = kept[end:] = False
+    front = torch.arange(len(share), device=share.device)
+    back_to_front = torch.cat([front[:first], kept.nonzero()[:, 0], chosen, front[end:]])
     for field in fields(parameters):
         values = getattr(parameters, field.name)
         values.copy_(values[back_to_front])

@@ -56,6 +56,8 @@ class Instances:
     opacity: Tensor  # [N] logit nu; alpha = alpha_max * sigmoid(nu) * M
     color: Tensor  # [N, C] in [0, 1]
     bitmap: Tensor  # [N] int32, in [0, P)
+    stretch: Tensor | None = None  # [N, 2, 2] S: q of the bitmap lies at position + scale R(rotation) S q
+    mu_blend: Tensor | None = None  # [N] in [0, 1] instead of the scene's
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ BLUR_STAGES = ((0.0, 0.05), (0.15, 0.02), (0.3, 0.0))
 RECYCLINGS = 20  # in a whole run, evenly spaced
 RECYCLED = 0.08  # of the instances at the first of them, falling to nothing at RECYCLING_END
 RECYCLING_END = 0.7  # fraction of the run, so that the last can settle
+REFINEMENT = 0.5  # of the rates of a first run: what was optimised already is not shaken up
+WARM_UP = 5  # steps of a refinement
 
 
 def blur(done: float) -> float:
@@ -21,6 +23,15 @@ def blur(done: float) -> float:
 def rate(done: float) -> float:
     """The factor on every learning rate, from 1 to 0: late steps are small enough to settle."""
     return 1 - done * done
+
+
+def refinement_rate(step: int, total: int) -> float:
+    """The factor on every learning rate after `step` steps of `total` of a refinement.
+
+    It rises for a few steps, in which Adam learns how large gradients are, and then falls to 0.
+    """
+    done = step / total
+    return REFINEMENT * min(1.0, (step + 1) / WARM_UP) * (1 - done * done)
 
 
 def recycled(step: int, total: int) -> float:

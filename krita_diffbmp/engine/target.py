@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from krita_diffbmp.engine.pyramid import area_resize
-from krita_diffbmp.problem import FloatArray
+from krita_diffbmp.problem import DiffBmpError, FloatArray
 
 PREVIEW_SIZE = 512  # px, long side at most
 
@@ -34,6 +34,19 @@ def working_target(target: FloatArray, working_size: int) -> Tensor:
         rows = area_resize(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), size[0], dim=0)
         out[plane] = area_resize(rows, size[1], dim=1)
     return out
+
+
+def working_weight(weight: FloatArray, target: Tensor) -> Tensor:
+    """What the error of each pixel of a working target [C + 1, h, w] counts: [h, w], of mean 1.
+
+    Raises DiffBmpError where nothing counts.
+    """
+    values = torch.from_numpy(np.clip(weight, 0, 1).astype(np.float32))
+    values = area_resize(area_resize(values, target.shape[1], dim=0), target.shape[2], dim=1)
+    mean = values.mean(dtype=torch.float64).item()
+    if not mean > 0:
+        raise DiffBmpError("The selection leaves nothing of the target. Select a part of it, or deselect.")
+    return values / mean
 
 
 def preview_image(color: Tensor, transmittance: Tensor) -> npt.NDArray[np.uint8]:

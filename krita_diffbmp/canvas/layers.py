@@ -61,6 +61,21 @@ class Layer:
         return float(self.node.opacity()) / 255
 
     @property
+    def locked(self) -> bool:
+        return bool(self.node.locked())
+
+    @property
+    def label(self) -> int:
+        """Its colour label, as Krita counts them; 0 without one."""
+        return int(self.node.colorLabel())
+
+    @property
+    def blends_normally(self) -> bool:
+        """Whether blending mode, inherited alpha and style are those of a new layer."""
+        node = self.node
+        return str(node.blendingMode()) == "normal" and not node.inheritAlpha() and not self.style
+
+    @property
     def space(self) -> Space:
         return Space.of(self.node)
 

@@ -3,20 +3,27 @@
 It is one annotation of the document, a JSON text keyed by the layers' unique ids. Krita saves it with the file and
 keeps both through saving, reopening and copies of the file. A layer that is duplicated inside a document gets a new
 id and with it no record.
+
+Schema 2: {"schema": 2, "groups": {group id: entry}}, an entry being the fields of `Record` without its id, with
+"instances" {layer id: the fields of `Instance` that differ from their defaults}. Schema 1, which knew first runs
+alone, lacks all fields that have a default here, and is read as if they had it.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.problem import DiffBmpError, Settings
+from krita_diffbmp.problem import DiffBmpError, Freeze, Settings
 
 KEY = "diffbmp.results"
 DESCRIPTION = "DiffBMP: the parameters of optimised layers"
-SCHEMA = 1
+SCHEMA = 2
 GONE_KEPT = 10  # records of groups that are not in the document: undo and redo bring groups back
 
 
@@ -26,11 +33,15 @@ class Source:
 
     id: str
     name: str
+    print: str = ""  # of a primitive: the fingerprint of its picture; empty where that is not known
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One layer of a result."""
+    """One layer of a result: an instance of a primitive, and what its layer was like when it was written.
+
+    A point q of the bitmap, in bitmap px from its centre, lies at position + scale R(rotation) stretch q.
+    """
 
     position: tuple[float, float]  # canvas px, the bitmap's centre
     rotation: float  # radians, clockwise on screen
@@ -38,6 +49,16 @@ class Instance:
     opacity: float
     color: tuple[float, ...]  # the tint before mu_blend, in the document's colour space
     bitmap: int  # index into Record.primitives
+    stretch: tuple[float, float, float, float] | None = None  # row by row; None: the identity
+    mu_blend: float | None = None  # None: that of Record.settings
+    frozen: int = 0  # of Freeze: what the artist wants kept
+    name: str = ""  # of the layer
+    layer_opacity: int | None = None  # of 255
+    matrix: tuple[float, ...] | None = None  # live: a b c d e f from the shape's own units to canvas px
+    print: str = ""  # the fingerprint of the layer's picture, see `fingerprint.py`
+    shape: str = ""  # painted: the fingerprint of its alpha alone
+    box: tuple[int, int, int, int] | None = None  # x, y, width, height of what is not transparent, canvas px
+    cells: str = ""  # painted: what the picture is like on a coarse grid
 
 
 @dataclass(frozen=True)
@@ -48,10 +69,16 @@ class Record:
     form: str  # "live" or "painted"
     target: Source
     primitive_group: Source
-    primitives: tuple[Source, ...]
+    primitives: tuple[Source, ...]  # layers; after those of the primitive group, layers that were painted on
     region: tuple[int, int, int, int]  # x, y, width, height of the optimised picture on the canvas, px
     settings: Settings
     instances: dict[str, Instance] = field(default_factory=dict)  # by layer id, the backmost first
+    fixed: tuple[str, ...] = ()  # ids of the layers in the group that are no instances
+    canvas: tuple[int, int] | None = None  # px, width and height of the canvas when this was written
+    space: tuple[str, str, str] | None = None  # colour model, depth and profile of the colours and the pixels
+    version: int = 1
+    previous: str = ""  # id of the group that this one is a refinement of; empty for a first run
+    psnr: float | None = None  # dB, of the run that made it
 
 
 def read_records(document: Document) -> dict[str, Record]:
@@ -70,6 +97,19 @@ def read_records(document: Document) -> dict[str, Record]:
     return found
 
 
+def freeze(document: Document, layers: dict[str, Freeze]) -> None:
+    """Keeps what the artist wants kept of instances, by layer id. Layers without a record are passed over.
+
+    Raises DiffBmpError as `read_records` does.
+    """
+    entries = copy.deepcopy(load(document))
+    for entry in entries.values():
+        for layer_id, bits in layers.items():
+            if layer_id in entry["instances"]:
+                entry["instances"][layer_id]["frozen"] = int(bits)
+    document.set_annotation(KEY, DESCRIPTION, dump(entries))
+
+
 def with_record(document: Document, record: Record) -> bytes:
     """The document's annotation KEY with one more result. Raises DiffBmpError as `read_records` does."""
     entries = load(document)
@@ -78,12 +118,31 @@ def with_record(document: Document, record: Record) -> bytes:
     for group_id in gone[: max(0, len(gone) - GONE_KEPT)]:
         del entries[group_id]
     entries[record.group_id] = to_json(record)
+    return dump(entries)
+
+
+def dump(entries: dict[str, Any]) -> bytes:
     return json.dumps({"schema": SCHEMA, "groups": entries}, separators=(",", ":")).encode()
 
 
 def load(document: Document) -> dict[str, Any]:
-    """The entries as they are stored; empty without any. Raises DiffBmpError as `read_records` does."""
-    data = document.annotation(KEY)
+    """The entries as they are stored, which must not be written to; empty without any.
+
+    Raises DiffBmpError as `read_records` does.
+    """
+    return dict(parse(document.annotation(KEY)))
+
+
+def known_layers(document: Document) -> Mapping[str, str]:
+    """The id of the group in which each layer was written, by the layer's id; quick enough for every poll.
+
+    Raises DiffBmpError as `read_records` does.
+    """
+    return layers_in(document.annotation(KEY))
+
+
+@lru_cache(maxsize=4)
+def parse(data: bytes) -> dict[str, Any]:
     if not data:
         return {}
     try:
@@ -99,15 +158,25 @@ def load(document: Document) -> dict[str, Any]:
     return groups
 
 
+@lru_cache(maxsize=4)
+def layers_in(data: bytes) -> Mapping[str, str]:
+    try:
+        return {layer: group_id for group_id, entry in parse(data).items() for layer in entry["instances"]}
+    except (KeyError, TypeError) as problem:
+        raise unreadable() from problem
+
+
 def to_json(record: Record) -> dict[str, Any]:
-    entry = asdict(record)
+    entry = asdict(replace(record, instances={}))
     del entry["group_id"]
+    entry["instances"] = {layer: instance_to_json(instance) for layer, instance in record.instances.items()}
     return entry
 
 
 def from_json(group_id: str, entry: dict[str, Any]) -> Record:
     try:
         known = {f.name for f in fields(Settings)}
+        canvas, space = entry.get("canvas"), entry.get("space")
         return Record(
             group_id=group_id,
             form=entry["form"],
@@ -117,14 +186,30 @@ def from_json(group_id: str, entry: dict[str, Any]) -> Record:
             region=tuple(entry["region"]),
             settings=Settings(**{name: value for name, value in entry["settings"].items() if name in known}),
             instances={layer: instance_from_json(values) for layer, values in entry["instances"].items()},
+            fixed=tuple(entry.get("fixed", ())),
+            canvas=(int(canvas[0]), int(canvas[1])) if canvas else None,
+            space=(str(space[0]), str(space[1]), str(space[2])) if space else None,
+            version=int(entry.get("version", 1)),
+            previous=str(entry.get("previous", "")),
+            psnr=entry.get("psnr"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise unreadable() from problem
+
+
+DEFAULTS = {f.name: f.default for f in fields(Instance) if f.default is not MISSING}
+TUPLES = ("color", "stretch", "matrix", "box")
+
+
+def instance_to_json(instance: Instance) -> dict[str, Any]:
+    values = {f.name: getattr(instance, f.name) for f in fields(Instance)}
+    return {name: value for name, value in values.items() if name not in DEFAULTS or value != DEFAULTS[name]}
 
 
 def instance_from_json(values: dict[str, Any]) -> Instance:
     x, y = values["position"]
-    return Instance(**{**values, "position": (x, y), "color": tuple(values["color"])})
+    found = {name: tuple(values[name]) for name in TUPLES if values.get(name) is not None}
+    return Instance(**{**values, **found, "position": (x, y)})
 
 
 def unreadable() -> DiffBmpError:

@@ -12,6 +12,8 @@ from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.fingerprint import Seen, cells_of
+from krita_diffbmp.canvas.following import matrix_of, resolution_of
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, load, with_record
@@ -180,7 +182,8 @@ class WriteBack(QObject):
     def gathered(self, document: Any, layers: list[Any]) -> Generator[bool, None, Any]:
         """Finished layers, the backmost first, in one group; where there are many, in sub-groups."""
         for index, layer in enumerate(layers):
-            self.instances[Layer(layer).id] = self.instance(index)
+            written = Layer(layer)
+            self.instances[written.id] = self.instance(index, written)
             yield False
         if self.total > UNGROUPED:
             subgroups = []
@@ -261,10 +264,15 @@ class WriteBack(QObject):
             region=(self.place.x, self.place.y, self.place.width, self.place.height),
             settings=self.settings,
             instances=self.instances,
+            canvas=(self.place.canvas_width, self.place.canvas_height),
+            space=(self.place.space.model, self.place.space.depth, self.place.space.profile),
         )
 
-    def instance(self, index: int) -> Instance:
-        placements = self.placements
+    def instance(self, index: int, layer: Layer) -> Instance:
+        """layer: the finished one"""
+        placements, document = self.placements, self.place.document
+        seen = Seen.of(layer, document)
+        live = layer.kind == "vectorlayer"
         x, y = placements.position[index]
         return Instance(
             position=(short(x + self.place.x), short(y + self.place.y)),
@@ -273,6 +281,13 @@ class WriteBack(QObject):
             opacity=short(placements.opacity[index]),
             color=tuple(short(value) for value in placements.color[index]),
             bitmap=int(placements.bitmap[index]),
+            name=layer.name,
+            layer_opacity=layer.node.opacity(),
+            matrix=matrix_of(layer, resolution_of(document)) if live else None,
+            print=seen.print if seen else "",
+            shape=seen.shape if seen and not live else "",
+            box=seen.box if seen else None,
+            cells=cells_of(seen.raw) if seen and not live else "",
         )
 
 
@@ -292,4 +307,4 @@ def filled_group(document: Any, name: str, nodes: Sequence[Any]) -> Any:
 
 def short(value: Any) -> float:
     """What a float32 knows, without the digits that it does not."""
-    return float(f"{value:.8g}")
+    return float(f"{value:.9g}")

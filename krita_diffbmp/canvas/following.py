@@ -1,0 +1,198 @@
+"""What instances went through since they were written: live ones by their matrices, painted ones by their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.fingerprint import Seen, cells_from, grid, premultiplied
+from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.leaves import Book, Leaf
+from krita_diffbmp.canvas.poses import Array, affine, after, inverse
+from krita_diffbmp.canvas.reading import Change, Kind
+from krita_diffbmp.canvas.records import Instance, Record
+from krita_diffbmp.canvas.registration import IDENTITY, image_map, image_map_of_boxes, through
+
+STILL = 1e-3  # px that a point near an instance may lie off
+NEAR = affine((64, 0, 0, 64, 0, 0))[..., :2] @ np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])  # px from its position
+SAME = 8 / 255  # by how much the mean of a cell may differ once Krita has resampled it
+COARSE = 4.0  # px: cells smaller than this are taken together
+EARLIER = "An earlier version of DiffBMP wrote the instances: whether they were scaled by hand since cannot be told."
+
+
+def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> None:
+    """Sets what each instance went through, and turns those that cannot be told any more into bitmaps of their own."""
+    document = book.document
+    for leaf in leaves:
+        if leaf.kind is Kind.INSTANCE and leaf.seen is None and not leaf.is_live:
+            leaf.seen = Seen.of(leaf.layer, document)
+    instances = [leaf for leaf in leaves if leaf.kind is Kind.INSTANCE]
+    live = [leaf for leaf in instances if leaf.is_live]
+    painted = [leaf for leaf in instances if not leaf.is_live]
+    now = (document.width, document.height)
+    was = record.canvas if record is not None and record.canvas is not None else now
+    common = IDENTITY
+    if live:
+        maps = live_maps(live, book)
+        common = image_map(was, now, maps)
+        follow_live(live, maps, common)
+    boxed = [leaf for leaf in painted if leaf.seen is not None and leaf.instance is not None and leaf.instance.box]
+    if boxed:
+        before = np.array([boxed_at(leaf) for leaf in boxed], np.float64)
+        since = np.array([leaf.seen.box for leaf in boxed if leaf.seen is not None], np.float64)
+        if np.array_equal(common, IDENTITY):
+            common = image_map_of_boxes(was, now, before, since)
+        expected = through(common, before)
+        for i, leaf in enumerate(boxed):
+            follow_painted(leaf, common, expected[i], now)
+    for leaf in painted:
+        if leaf.map is None:
+            become_own(leaf)
+
+
+def become_own(leaf: Leaf) -> None:
+    leaf.kind = Kind.OWN
+    leaf.changed |= Change.REPAINTED
+
+
+# --- live
+
+
+def matrix_of(layer: Layer, resolution: tuple[float, float]) -> tuple[float, ...]:
+    """a b c d e f of a live layer's image, from its own units to canvas px."""
+    found = layer.node.shapes()[0].absoluteTransformation()
+    x, y = resolution[0] / 72, resolution[1] / 72
+    return found.m11() * x, found.m12() * y, found.m21() * x, found.m22() * y, found.dx() * x, found.dy() * y
+
+
+def resolution_of(document: Document) -> tuple[float, float]:
+    """Pixels per inch in x and y; Krita keeps shapes in points."""
+    return float(document.handle.xRes()), float(document.handle.yRes())
+
+
+def live_maps(live: Sequence[Leaf], book: Book) -> Array:
+    """[N, 2, 3] what the matrix of each went through since it was written."""
+    resolution = resolution_of(book.document)
+    now = affine([matrix_of(leaf.layer, resolution) for leaf in live])
+    was = np.empty_like(now)
+    for i, leaf in enumerate(live):
+        assert leaf.instance is not None
+        if leaf.instance.matrix is not None:
+            was[i] = affine(leaf.instance.matrix)
+        else:
+            book.notes.append(EARLIER)
+            was[i] = matrix_without_record(leaf, leaf.instance, now[i], resolution)
+    return after(now, inverse(was))
+
+
+def matrix_without_record(leaf: Leaf, instance: Instance, now: Array, resolution: tuple[float, float]) -> Array:
+    """The matrix that an instance was written with, given that it was not scaled since."""
+    box = leaf.layer.node.shapes()[0].boundingBox()
+    center = np.array([box.center().x() * resolution[0] / 72, box.center().y() * resolution[1] / 72])
+    angle = np.arctan2(now[1, 0], now[0, 0]) - instance.rotation
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = np.concatenate([turn, (center - turn @ instance.position)[:, None]], axis=1)
+    return after(inverse(moved), now)
+
+
+def follow_live(live: Sequence[Leaf], maps: Array, common: Array) -> None:
+    positions = np.array([leaf.instance.position for leaf in live if leaf.instance is not None])
+    points = positions[:, None, :] + NEAR.T
+    difference = (maps - common)[:, None]
+    apart = np.abs((difference[..., :2] @ points[..., None])[..., 0] + difference[..., 2])
+    for leaf, change, off in zip(live, maps, apart.max(axis=(1, 2)), strict=True):
+        if off > STILL:
+            leaf.map = change
+            leaf.changed |= Change.MOVED
+        else:
+            leaf.map = common
+
+
+# --- painted
+
+
+def boxed_at(leaf: Leaf) -> tuple[int, int, int, int]:
+    assert leaf.instance is not None and leaf.instance.box is not None
+    return leaf.instance.box
+
+
+def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int, int]) -> None:
+    """common: what the image went through. expected: the box that it gives the layer."""
+    instance, seen = leaf.instance, leaf.seen
+    assert instance is not None and seen is not None
+    found = np.array(seen.box, np.float64)
+    moved = found[:2] + found[2:] / 2 - expected[:2] - expected[2:] / 2
+    elsewhere = after(affine((1, 0, 0, 1, *moved)), common)
+    quarters = quarters_of(common)
+    if quarters is not None and seen.turned(quarters) == instance.print:
+        leaf.map = elsewhere
+        leaf.changed |= Change.MOVED if moved.any() else Change.NONE
+    elif quarters is not None and instance.mu_blend == 0 and seen.turned(quarters, shape=True) == instance.shape:
+        leaf.color = seen.color
+        if leaf.color is not None:
+            leaf.map = elsewhere
+            leaf.changed |= Change.RECOLORED | (Change.MOVED if moved.any() else Change.NONE)
+    elif not np.array_equal(common, IDENTITY):
+        if looks_alike(instance, seen, common, expected, canvas):
+            leaf.map = common
+        elif looks_alike(instance, seen, common, np.add(expected, (*moved, 0, 0)), canvas):
+            leaf.map = elsewhere
+            leaf.changed |= Change.MOVED
+
+
+def looks_alike(instance: Instance, seen: Seen, common: Array, box: Array, canvas: tuple[int, int]) -> bool:
+    """Whether a picture is in this box what the image's map makes of the one that was written."""
+    cells = cells_from(instance.cells, seen.raw.space)
+    if cells is None:
+        return False
+    x, y, width, height = box
+    now = grid(premultiplied(seen.raw), (x - seen.box[0], y - seen.box[1], width, height))
+    was = turned_cells(cells, common)
+    known = covered(box, canvas)
+    step = 1
+    while min(width, height) * step / len(cells) < COARSE and step < len(cells):
+        step = {1: 2, 2: 3, 3: 6}[step]
+    parts = len(cells) // step
+    now, was = (each.reshape(parts, step, parts, step, -1).mean(axis=(1, 3)) for each in (now, was))
+    known = known.reshape(parts, step, parts, step).all(axis=(1, 3))
+    return bool(known.any() and np.abs(now - was)[known].max() <= SAME)
+
+
+def quarters_of(common: Array) -> Any:
+    """What undoes a turn by right angles, mirrored or not, in an array [h, w]; None for other maps."""
+    linear = common[:, :2]
+    if np.abs(np.abs(linear).sum(axis=0) - 1).max() > 1e-9 or np.abs(linear - np.rint(linear)).max() > 1e-9:
+        return None
+    return lambda pixels: unturned(pixels, linear)
+
+
+def unturned(pixels: Any, linear: Array) -> Any:
+    """An array [h, w, ...] that shows what went through a map, as it was before."""
+    if abs(linear[0, 0]) < abs(linear[0, 1]):
+        pixels = np.swapaxes(pixels, 0, 1)
+        across, down = linear[1, 0], linear[0, 1]
+    else:
+        across, down = linear[0, 0], linear[1, 1]
+    if across < 0:
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if down < 0 else pixels
+
+
+def turned_cells(cells: Any, common: Array) -> Any:
+    """The grid of a picture once it went through a map that keeps its sides upright."""
+    linear = common[:, :2]
+    is_turned = abs(linear[0, 0]) < abs(linear[0, 1])
+    return unturned(cells, np.array([[0.0, linear[1, 0]], [linear[0, 1], 0.0]]) if is_turned else linear)
+
+
+def covered(box: Array, canvas: tuple[int, int]) -> Any:
+    """[cells, cells] whether each part of a box lies on the canvas: what lay beyond may have been cut off."""
+    x, y, width, height = box
+    columns = x + width * np.arange(7) / 6
+    rows = y + height * np.arange(7) / 6
+    across = (columns[:-1] >= 0) & (columns[1:] <= canvas[0])
+    down = (rows[:-1] >= 0) & (rows[1:] <= canvas[1])
+    return down[:, None] & across

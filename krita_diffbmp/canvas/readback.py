@@ -1,0 +1,279 @@
+"""Reads a group of instances back: what every layer is now, and what the artist has done to it since it was written.
+
+A live layer tells its pose by its shape's matrix, exactly: what the matrix went through since it was written is what
+the pose goes through. A painted layer tells by its pixels: the same ones elsewhere were moved, other ones are a bitmap
+of their own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.following import follow
+from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.leaves import NUMBERED, Book, Leaf, is_live, leaves_of
+from krita_diffbmp.canvas.poses import after, is_plain, pose_map, pose_of
+from krita_diffbmp.canvas.reading import Change, Changes, Kind, Part, Reading, Stretch
+from krita_diffbmp.canvas.records import Record, Source, known_layers, load
+from krita_diffbmp.canvas.registration import IDENTITY
+from krita_diffbmp.problem import DiffBmpError, Freeze
+
+OPAQUE = 255
+
+
+def holds_instances(document: Document, group: Layer) -> bool:
+    """Whether `read_back` has something to read in a group: a result, or instances in a group of the artist's.
+
+    Quick enough for every poll. Where the records cannot be read, the layers speak for themselves.
+    """
+    if not group.is_group:
+        return False
+    try:
+        known = known_layers(document)
+        if group.id in load(document):
+            return True
+    except DiffBmpError:
+        known = {}
+    children = group.children()
+    first = children[0].children()[:1] if children and children[0].is_group else children[:1]
+    return any(layer.id in known for layer in (*children, *first)) or any(
+        is_live(layer) and NUMBERED.search(layer.name) for layer in first
+    )
+
+
+def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Reading:
+    """What a group of instances is now. The document stays as it is.
+
+    lock_label: layers with this colour label (as `Layer.label` counts) count as locked, too; 0: none does.
+    Raises DiffBmpError for a layer that is no group.
+    """
+    if not group.is_group:
+        raise DiffBmpError(f"“{group.name}” is not a group: select a group of instances.")
+    book = Book.of(document)
+    record = book.record(group.id)
+    leaves = leaves_of(group, book)
+    follow(leaves, book, record)
+    home = record or next(filter(None, (book.record(leaf.owner) for leaf in leaves if leaf.owner)), None)
+    primitives: dict[str, Source] = {}
+    for leaf in leaves:
+        source = primitive_of(leaf, book)
+        if source is not None:
+            primitives.setdefault(source.id, source)
+    parts = tuple(parts_of(leaves, book, list(primitives), lock_label))
+    book.notes.extend(remarks(leaves))
+    deleted = missing(leaves, record, book)
+    return Reading(
+        document=document,
+        group=Source(group.id, group.name),
+        record=record,
+        primitive_group=home.primitive_group if home is not None else None,
+        primitives=tuple(primitives.values()),
+        parts=parts,
+        changes=count(parts, deleted),
+        notes=tuple(dict.fromkeys(book.notes)),
+    )
+
+
+def primitive_of(leaf: Leaf, book: Book) -> Source | None:
+    """The layer that holds the bitmap of an instance."""
+    record = book.record(leaf.owner) if leaf.kind is Kind.INSTANCE else None
+    if record is None or leaf.instance is None:
+        return None
+    return record.primitives[leaf.instance.bitmap]
+
+
+def parts_of(leaves: Sequence[Leaf], book: Book, primitives: list[str], lock_label: int) -> Iterator[Part]:
+    """primitives: layer ids"""
+    moved = poses(leaves)
+    numbers = {layer_id: number for number, layer_id in enumerate(primitives)}
+    restacked = out_of_order(leaves, book)
+    for leaf in leaves:
+        layer = leaf.layer
+        locked = layer.locked or (lock_label != 0 and layer.label == lock_label)
+        opacity = layer.node.opacity()
+        instance = leaf.instance if leaf.kind is Kind.INSTANCE else None
+        if instance is None:
+            yield Part(
+                layer=Source(leaf.id, leaf.name),
+                kind=leaf.kind,
+                live=leaf.is_live and leaf.kind is Kind.OWN,
+                visible=leaf.visible,
+                locked=locked,
+                frozen=Freeze.ALL if locked or leaf.kind is Kind.FIXED else Freeze(0),
+                changed=leaf.changed,
+                opacity=opacity / OPAQUE * leaf.opacity,
+                folders=leaf.folders,
+            )
+            continue
+        record = book.record(leaf.owner)
+        source = primitive_of(leaf, book)
+        assert record is not None and source is not None
+        changed, strength = leaf.changed, instance.opacity
+        if opacity != written_opacity(instance.layer_opacity, instance.opacity, leaf.is_live):
+            changed |= Change.FADED
+            strength = faded(opacity, instance.layer_opacity, instance.opacity, leaf.is_live)
+        if leaf.id in restacked:
+            changed |= Change.RESTACKED
+        position, rotation, scale, stretch = moved.get(
+            leaf.id, (instance.position, instance.rotation, instance.scale, instance.stretch)
+        )
+        yield Part(
+            layer=Source(leaf.id, leaf.name),
+            kind=leaf.kind,
+            live=leaf.is_live,
+            visible=leaf.visible,
+            locked=locked,
+            frozen=Freeze.ALL if locked else Freeze(instance.frozen),
+            changed=changed,
+            opacity=strength * leaf.opacity,
+            position=position,
+            rotation=rotation,
+            scale=scale,
+            stretch=stretch,
+            color=leaf.color or instance.color,
+            mu_blend=record.settings.mu_blend if instance.mu_blend is None else instance.mu_blend,
+            primitive=numbers[source.id],
+            folders=leaf.folders,
+        )
+
+
+Pose = tuple[tuple[float, float], float, float, Stretch | None]
+
+
+def poses(leaves: Sequence[Leaf]) -> dict[str, Pose]:
+    """The poses of the instances that are no longer where they were written, by layer id."""
+    moved = [
+        leaf
+        for leaf in leaves
+        if leaf.kind is Kind.INSTANCE and leaf.map is not None and not np.array_equal(leaf.map, IDENTITY)
+    ]
+    written = [leaf.instance for leaf in moved if leaf.instance is not None]
+    if not written:
+        return {}
+    before = pose_map(
+        [instance.position for instance in written],
+        [instance.rotation for instance in written],
+        [instance.scale for instance in written],
+        np.reshape([instance.stretch or (1, 0, 0, 1) for instance in written], (-1, 2, 2)),
+    )
+    maps = np.stack([leaf.map for leaf in moved if leaf.map is not None])
+    position, rotation, scale, stretch = pose_of(after(maps, before))
+    plain, slid = is_plain(stretch), (maps[..., :2] == np.eye(2)).all(axis=(1, 2))
+    found: dict[str, Pose] = {}
+    for i, (leaf, instance) in enumerate(zip(moved, written, strict=True)):
+        place = (float(position[i, 0]), float(position[i, 1]))
+        if slid[i]:
+            found[leaf.id] = place, instance.rotation, instance.scale, instance.stretch
+        else:
+            a, c, b, d = map(float, stretch[i].ravel())
+            found[leaf.id] = place, float(rotation[i]), float(scale[i]), None if plain[i] else (a, c, b, d)
+    return found
+
+
+def written_opacity(layer_opacity: int | None, opacity: float, live: bool) -> int:
+    """Of 255, the layer's as it was written; worked out where no record says so."""
+    if layer_opacity is not None:
+        return layer_opacity
+    return round(OPAQUE * opacity) if live else int(np.ceil(OPAQUE * opacity))
+
+
+def faded(now: int, layer_opacity: int | None, opacity: float, live: bool) -> float:
+    """An instance's opacity after its layer's was changed. Of painted ones, a part of it lies in the pixels' alpha."""
+    was = written_opacity(layer_opacity, opacity, live)
+    return now / OPAQUE if live or was == 0 else opacity * now / was
+
+
+def out_of_order(leaves: Sequence[Leaf], book: Book) -> set[str]:
+    """The fewest layers that must have changed their depth, those of other groups aside."""
+    ranks: list[int] = []
+    ids: list[str] = []
+    order: dict[str, dict[str, int]] = {}
+    owner = next((leaf.owner for leaf in leaves if leaf.owner), "")
+    record = book.record(owner)
+    if record is None:
+        return set()
+    order[owner] = {layer_id: rank for rank, layer_id in enumerate(record.instances)}
+    for leaf in leaves:
+        rank = order[owner].get(leaf.replaces or leaf.id) if leaf.owner == owner else None
+        if rank is not None:
+            ranks.append(rank)
+            ids.append(leaf.id)
+    return {ids[i] for i in set(range(len(ids))) - set(longest_rise(ranks))}
+
+
+def longest_rise(ranks: Sequence[int]) -> list[int]:
+    """Indices of a longest rising subsequence."""
+    tails: list[int] = []  # the smallest end of a rise of each length
+    ends: list[int] = []  # and where that end lies
+    before: list[int] = []
+    for i, rank in enumerate(ranks):
+        length = bisect_left(tails, rank)
+        before.append(ends[length - 1] if length else -1)
+        if length == len(tails):
+            tails.append(rank)
+            ends.append(i)
+        else:
+            tails[length], ends[length] = rank, i
+    found = []
+    at = ends[-1] if ends else -1
+    while at >= 0:
+        found.append(at)
+        at = before[at]
+    return found
+
+
+def missing(leaves: Sequence[Leaf], record: Record | None, book: Book) -> int:
+    """How many instances of the group were deleted; of those that lie elsewhere now, there is a note."""
+    if record is None:
+        return 0
+    present = {leaf.replaces or leaf.id for leaf in leaves}
+    gone = [layer_id for layer_id in record.instances if layer_id not in present]
+    outside = sum(book.document.layer(layer_id) is not None for layer_id in gone)
+    if outside:
+        book.notes.append(
+            f"{outside} instances of this group lie outside it now: they stay as they are, and take no part."
+            if outside > 1
+            else "One instance of this group lies outside it now: it stays as it is, and takes no part."
+        )
+    return len(gone) - outside
+
+
+def remarks(leaves: Sequence[Leaf]) -> Iterator[str]:
+    """What of the layers is not optimised as it looks."""
+    odd = [leaf.name for leaf in leaves if leaf.kind is not Kind.FIXED and not leaf.layer.blends_normally]
+    if odd:
+        yield (
+            f"“{odd[0]}”{f' and {len(odd) - 1} more have' if len(odd) > 1 else ' has'} a blending mode or style, which "
+            "counts as normal while the instances are optimised."
+        )
+    lost = [leaf.name for leaf in leaves if leaf.kind is Kind.OWN and Change.NEW in leaf.changed]
+    if lost:
+        yield (
+            f"“{lost[0]}”{f' and {len(lost) - 1} more' if len(lost) > 1 else ''} could not be matched with a bitmap: "
+            "taken with the pixels as they are."
+        )
+
+
+def count(parts: Sequence[Part], deleted: int) -> Changes:
+    instances = [part for part in parts if part.kind is not Kind.FIXED]
+
+    def having(change: Change) -> int:
+        return sum(change in part.changed for part in instances)
+
+    return Changes(
+        total=len(instances),
+        moved=having(Change.MOVED),
+        repainted=having(Change.REPAINTED),
+        recolored=having(Change.RECOLORED),
+        faded=having(Change.FADED),
+        restacked=having(Change.RESTACKED),
+        hidden=sum(not part.visible for part in instances),
+        locked=sum(part.locked for part in instances),
+        new=having(Change.NEW),
+        deleted=deleted,
+        foreign=len(parts) - len(instances),
+    )

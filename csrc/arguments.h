@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "render.h"
 
@@ -15,6 +16,7 @@ struct Arguments {
   Tensor texels, levels, position, rotation, scale, opacity, color, bitmap;
   int64_t height, width;
   double alpha_max, mu_blend;
+  std::optional<Tensor> stretch, mu_blends;
 
   at::TensorOptions options() const { return texels.options(); }
   int64_t channels() const { return color.size(1); }
@@ -39,9 +41,15 @@ struct Arguments {
             scale.const_data_ptr<T>(),
             opacity.const_data_ptr<T>(),
             color.const_data_ptr<T>(),
-            bitmap.const_data_ptr<int32_t>()};
+            bitmap.const_data_ptr<int32_t>(),
+            stretch ? stretch->const_data_ptr<T>() : nullptr,
+            mu_blends ? mu_blends->const_data_ptr<T>() : nullptr};
   }
 };
+
+inline std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
+  return tensor ? std::optional<Tensor>(tensor->contiguous()) : std::nullopt;
+}
 
 inline void check_like(const char* name, const Tensor& tensor, at::IntArrayRef shape, const Tensor& texels) {
   TORCH_CHECK_VALUE(tensor.sizes() == shape, "diffbmp: ", name, " has shape ", tensor.sizes(), ", not ", shape);
@@ -91,7 +99,8 @@ inline void check_canvas(int64_t height, int64_t width, double alpha_max, double
 }
 
 inline void check_instances(const Tensor& texels, int64_t channels, const Tensor& position, const Tensor& rotation,
-                            const Tensor& scale, const Tensor& opacity, const Tensor& color, const Tensor& bitmap) {
+                            const Tensor& scale, const Tensor& opacity, const Tensor& color, const Tensor& bitmap,
+                            const std::optional<Tensor>& stretch, const std::optional<Tensor>& mu_blends) {
   const int64_t count = position.dim() == 2 ? position.size(0) : 0;
   TORCH_CHECK_VALUE(count <= INT32_MAX, "diffbmp: ", count, " instances are more than 2^31 - 1");
   check_like("position", position, {count, 2}, texels);
@@ -99,6 +108,8 @@ inline void check_instances(const Tensor& texels, int64_t channels, const Tensor
   check_like("scale", scale, {count}, texels);
   check_like("opacity", opacity, {count}, texels);
   check_like("color", color, {count, channels}, texels);
+  if (stretch) check_like("stretch", *stretch, {count, 2, 2}, texels);
+  if (mu_blends) check_like("mu_blends", *mu_blends, {count}, texels);
   TORCH_CHECK_TYPE(bitmap.scalar_type() == at::kInt, "diffbmp: bitmap is ", bitmap.scalar_type(), ", not int32");
   TORCH_CHECK_VALUE(bitmap.dim() == 1 && bitmap.size(0) == count, "diffbmp: bitmap has shape ", bitmap.sizes(),
                     ", not ", at::IntArrayRef({count}));

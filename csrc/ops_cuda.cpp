@@ -36,10 +36,17 @@ std::tuple<Tensor, Tensor> cells_cuda(const Tensor& texels, const Tensor& levels
   check_bitmaps(texels.size(1), levels);
   const Tensor host = levels.cpu().contiguous(), from = texels.contiguous();
   check_levels(host, texels.size(1));
+  const Level* const table = reinterpret_cast<const Level*>(host.const_data_ptr<int32_t>());
+  const int64_t rows = host.size(0) * host.size(1), planes = colors ? texels.size(0) : 1;
+  for (int64_t k = 0; k < rows; ++k) {
+    const bool stored = table[k].x0 < table[k].x1 && table[k].y0 < table[k].y1;
+    TORCH_CHECK_VALUE(!stored || std::max(table[k].width, table[k].height) <= cuda::kMostTexels, "diffbmp: a level of ",
+                      table[k].width, " x ", table[k].height, " texels is too large for CUDA: ", cuda::kMostTexels,
+                      " is the most");
+  }
   Tensor moved = at::empty_like(host);
-  const int64_t table = host.size(0) * host.size(1), planes = colors ? texels.size(0) : 1;
-  const int64_t count = cuda::layout_cells(reinterpret_cast<const Level*>(host.const_data_ptr<int32_t>()), table,
-                                           reinterpret_cast<Level*>(moved.mutable_data_ptr<int32_t>()));
+  const int64_t count =
+      cuda::layout_cells(table, rows, reinterpret_cast<Level*>(moved.mutable_data_ptr<int32_t>()));
   TORCH_CHECK_VALUE(count <= INT32_MAX, "diffbmp: ", count, " texels are more than 2^31 - 1");
   const Tensor out = at::empty({planes, count, 4}, texels.options());
   const Tensor old_levels = host.to(texels.device()), new_levels = moved.to(texels.device());
@@ -47,13 +54,14 @@ std::tuple<Tensor, Tensor> cells_cuda(const Tensor& texels, const Tensor& levels
     const int64_t source = plane == 0 ? texels.size(0) - 1 : plane - 1;
     check_launch(cuda::make_cells(from.const_data_ptr<float>() + source * texels.size(1),
                                   reinterpret_cast<const Level*>(old_levels.const_data_ptr<int32_t>()),
-                                  reinterpret_cast<const Level*>(new_levels.const_data_ptr<int32_t>()), table,
+                                  reinterpret_cast<const Level*>(new_levels.const_data_ptr<int32_t>()), rows,
                                   out.mutable_data_ptr<float>() + plane * count * 4, stream_of(texels)));
   }
   return {out, new_levels};
 }
 
-void check_cells(const Tensor& cells, const Tensor& levels, int64_t channels, double mu_blend) {
+// `mapped`: whether the colour planes are drawn.
+void check_cells(const Tensor& cells, const Tensor& levels, int64_t channels, bool mapped) {
   TORCH_CHECK_TYPE(cells.scalar_type() == at::kFloat, "diffbmp: the CUDA kernels take float32, not ",
                    cells.scalar_type());
   TORCH_CHECK_VALUE(cells.dim() == 3 && cells.size(2) == 4 && cells.is_contiguous(),
@@ -63,16 +71,17 @@ void check_cells(const Tensor& cells, const Tensor& levels, int64_t channels, do
                     "diffbmp: on CUDA, levels must be what diffbmp::cells returned");
   TORCH_CHECK_VALUE(channels == 1 || channels == 3 || channels == 4, "diffbmp: ", channels,
                     " channels of colour are not 1, 3 or 4");
-  TORCH_CHECK_VALUE(cells.size(0) == channels + 1 || (cells.size(0) == 1 && mu_blend == 0), "diffbmp: ", cells.size(0),
-                    " planes of cells do not do for ", channels, " channels and mu_blend ", mu_blend);
+  TORCH_CHECK_VALUE(cells.size(0) == channels + 1 || (cells.size(0) == 1 && !mapped), "diffbmp: ", cells.size(0),
+                    " planes of cells do not do for ", channels, " channels", mapped ? " and mu_blend" : "");
 }
 
 Arguments checked(const Tensor& cells, const Tensor& levels, const Tensor& position, const Tensor& rotation,
                   const Tensor& scale, const Tensor& opacity, const Tensor& color, const Tensor& bitmap, int64_t height,
-                  int64_t width, double alpha_max, double mu_blend) {
+                  int64_t width, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
+                  const std::optional<Tensor>& mu_blends) {
   const int64_t channels = color.dim() == 2 ? color.size(1) : 0;
-  check_cells(cells, levels, channels, mu_blend);
-  check_instances(cells, channels, position, rotation, scale, opacity, color, bitmap);
+  check_cells(cells, levels, channels, mu_blends || mu_blend > 0);
+  check_instances(cells, channels, position, rotation, scale, opacity, color, bitmap, stretch, mu_blends);
   check_canvas(height, width, alpha_max, mu_blend);
   return {cells,
           levels,
@@ -85,16 +94,20 @@ Arguments checked(const Tensor& cells, const Tensor& levels, const Tensor& posit
           height,
           width,
           alpha_max,
-          mu_blend};
+          mu_blend,
+          contiguous(stretch),
+          contiguous(mu_blends)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> render_cuda(const Tensor& cells, const Tensor& levels, const Tensor& position,
                                                const Tensor& rotation, const Tensor& scale, const Tensor& opacity,
                                                const Tensor& color, const Tensor& bitmap, int64_t height, int64_t width,
-                                               double alpha_max, double mu_blend) {
+                                               double alpha_max, double mu_blend,
+                                               const std::optional<Tensor>& stretch,
+                                               const std::optional<Tensor>& mu_blends) {
   const c10::cuda::CUDAGuard guard(cells.device());
-  const Arguments in =
-      checked(cells, levels, position, rotation, scale, opacity, color, bitmap, height, width, alpha_max, mu_blend);
+  const Arguments in = checked(cells, levels, position, rotation, scale, opacity, color, bitmap, height, width,
+                               alpha_max, mu_blend, stretch, mu_blends);
   const Tensor out = at::empty({in.channels(), height, width}, in.options());
   const Tensor transmittance = at::empty({height, width}, in.options());
   const Tensor last = at::empty({height, width}, in.options().dtype(at::kInt));
@@ -106,16 +119,19 @@ std::tuple<Tensor, Tensor, Tensor> render_cuda(const Tensor& cells, const Tensor
   return {out, transmittance, last};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cuda(
+// There is no gradient by stretch: the last tensor is empty.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cuda(
     const Tensor& grad_color, const Tensor& grad_transmittance, const Tensor& out_color,
     const Tensor& out_transmittance, const Tensor& out_last, const Tensor& cells, const Tensor& levels,
     const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity, const Tensor& color,
-    const Tensor& bitmap, double alpha_max, double mu_blend) {
+    const Tensor& bitmap, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
+    const std::optional<Tensor>& mu_blends) {
   const c10::cuda::CUDAGuard guard(cells.device());
   check_images(cells, color.dim() == 2 ? color.size(1) : 0, grad_color, grad_transmittance, out_color,
                out_transmittance, out_last);
   const Arguments in = checked(cells, levels, position, rotation, scale, opacity, color, bitmap,
-                               out_transmittance.size(0), out_transmittance.size(1), alpha_max, mu_blend);
+                               out_transmittance.size(0), out_transmittance.size(1), alpha_max, mu_blend, stretch,
+                               mu_blends);
   const Tensor by_color = grad_color.contiguous(), by_transmittance = grad_transmittance.contiguous();
   const Tensor drawn = out_color.contiguous(), through = out_transmittance.contiguous(), last = out_last.contiguous();
   const auto format = at::MemoryFormat::Contiguous;
@@ -128,14 +144,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cuda(
       {drawn.const_data_ptr<float>(), through.const_data_ptr<float>(), last.data_ptr<int32_t>()},
       {by_color.const_data_ptr<float>(), by_transmittance.const_data_ptr<float>()},
       {to_position.mutable_data_ptr<float>(), to_rotation.mutable_data_ptr<float>(), to_scale.mutable_data_ptr<float>(),
-       to_opacity.mutable_data_ptr<float>(), to_color.mutable_data_ptr<float>()},
+       to_opacity.mutable_data_ptr<float>(), to_color.mutable_data_ptr<float>(), nullptr},
       workspace.mutable_data_ptr(), stream_of(cells)));
-  return {to_position, to_rotation, to_scale, to_opacity, to_color};
+  return {to_position, to_rotation, to_scale, to_opacity, to_color, at::empty({0}, in.options())};
 }
 
 // ---- the optimiser's iteration -------------------------------------------------------------------------------------
 
-// A run's tensors: state [3, 5 + C, N] (values and Adam's two moments), best [5 + C, N] and best_bitmap [N], report
+// A run's tensors: state [3, 5 + C, N] (values and Adam's two moments), best [5 + C, N] and best_bitmap [N], if any
+// stretch [N, 2, 2], mu_blends [N] and limits [2, 5 + C, N], report
 // float64 [kReportFields], workspace of optimize_workspace's size, zeros at first.
 struct Run {
   cuda::Optimization optimization;
@@ -145,16 +162,27 @@ struct Run {
 
 Run checked_run(const Tensor& cells, const Tensor& levels, const Tensor& bitmap, const Tensor& sides,
                 const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
-                const Tensor& workspace, int64_t height, int64_t width, double alpha_max, double mu_blend) {
+                const Tensor& workspace, const std::optional<Tensor>& stretch, const std::optional<Tensor>& mu_blends,
+                const std::optional<Tensor>& limits, int64_t height, int64_t width, double alpha_max,
+                double mu_blend) {
   TORCH_CHECK_VALUE(state.dim() == 3 && state.size(0) == 3, "diffbmp: state has shape ", state.sizes(),
                     ", not [3, 5 + C, N]");
   const int64_t channels = state.size(1) - cuda::kPlaced, count = state.size(2);
-  check_cells(cells, levels, channels, mu_blend);
+  check_cells(cells, levels, channels, mu_blends || mu_blend > 0);
   check_canvas(height, width, alpha_max, mu_blend);
   TORCH_CHECK_VALUE(count <= INT32_MAX, "diffbmp: ", count, " instances are more than 2^31 - 1");
   check_like("state", state, state.sizes(), cells);
   check_like("best", best, {state.size(1), count}, cells);
   check_like("sides", sides, {levels.size(0)}, cells);
+  const auto given = [&](const char* name, const std::optional<Tensor>& tensor, at::IntArrayRef shape) {
+    if (!tensor) return static_cast<const float*>(nullptr);
+    check_like(name, *tensor, shape, cells);
+    TORCH_CHECK_VALUE(tensor->is_contiguous(), "diffbmp: the tensors of a run must be contiguous");
+    return tensor->const_data_ptr<float>();
+  };
+  const float* const to_stretch = given("stretch", stretch, {count, 2, 2});
+  const float* const to_mu_blends = given("mu_blends", mu_blends, {count});
+  const float* const to_limits = given("limits", limits, {2, state.size(1), count});
   for (const Tensor& index : {bitmap, best_bitmap}) {
     TORCH_CHECK_VALUE(index.scalar_type() == at::kInt && index.dim() == 1 && index.size(0) == count &&
                           index.device() == cells.device(),
@@ -170,8 +198,8 @@ Run checked_run(const Tensor& cells, const Tensor& levels, const Tensor& bitmap,
     TORCH_CHECK_VALUE(tensor.is_contiguous(), "diffbmp: the tensors of a run must be contiguous");
   }
   return {{count, state.mutable_data_ptr<float>(), best.mutable_data_ptr<float>(), bitmap.const_data_ptr<int32_t>(),
-           best_bitmap.mutable_data_ptr<int32_t>(), sides.const_data_ptr<float>(), report.mutable_data_ptr<double>(),
-           workspace.mutable_data_ptr()},
+           best_bitmap.mutable_data_ptr<int32_t>(), sides.const_data_ptr<float>(), to_stretch, to_mu_blends, to_limits,
+           report.mutable_data_ptr<double>(), workspace.mutable_data_ptr()},
           {levels.size(0), levels.size(1), cells.size(1), static_cast<int32_t>(channels), cells.const_data_ptr<float>(),
            reinterpret_cast<const Level*>(levels.const_data_ptr<int32_t>())},
           {height, width, std::min(alpha_max, kOpacityLimit), mu_blend}};
@@ -197,22 +225,25 @@ int64_t optimize_workspace(int64_t count) {
 
 void optimize_pack(const Tensor& cells, const Tensor& levels, const Tensor& bitmap, const Tensor& sides,
                    const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
-                   const Tensor& workspace, int64_t height, int64_t width, double alpha_max, double mu_blend) {
+                   const Tensor& workspace, const std::optional<Tensor>& stretch,
+                   const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits, int64_t height,
+                   int64_t width, double alpha_max, double mu_blend) {
   const c10::cuda::CUDAGuard guard(cells.device());
-  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, height, width,
-                              alpha_max, mu_blend);
+  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
+                              mu_blends, limits, height, width, alpha_max, mu_blend);
   check_launch(cuda::optimize_pack(run.bitmaps, run.optimization, run.canvas, stream_of(cells)));
 }
 
 void optimize_step(const Tensor& cells, const Tensor& levels, const Tensor& bitmap, const Tensor& sides,
                    const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
-                   const Tensor& workspace, const Tensor& target, const std::optional<Tensor>& weight, double alpha_max,
-                   double mu_blend, c10::string_view background, double background_value, int64_t seed,
+                   const Tensor& workspace, const std::optional<Tensor>& stretch,
+                   const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits, const Tensor& target,
+                   const std::optional<Tensor>& weight, double alpha_max, double mu_blend, c10::string_view background, double background_value, int64_t seed,
                    at::ArrayRef<double> rates, const Tensor& schedule, at::ArrayRef<double> betas,
                    at::ArrayRef<double> sizes) {
   const c10::cuda::CUDAGuard guard(cells.device());
-  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, target.size(1),
-                              target.size(2), alpha_max, mu_blend);
+  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
+                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend);
   TORCH_CHECK_VALUE(rates.size() == 5 && betas.size() == 2 && sizes.size() == 2,
                     "diffbmp: 5 rates, 2 betas and 2 sizes are needed");
   check_like("schedule", schedule, {schedule.numel()}, cells);
@@ -234,12 +265,14 @@ void optimize_step(const Tensor& cells, const Tensor& levels, const Tensor& bitm
 
 void optimize_evaluate(const Tensor& cells, const Tensor& levels, const Tensor& bitmap, const Tensor& sides,
                        const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
-                       const Tensor& workspace, const Tensor& target, double alpha_max, double mu_blend,
+                       const Tensor& workspace, const std::optional<Tensor>& stretch,
+                       const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits,
+                       const Tensor& target, const std::optional<Tensor>& weight, double alpha_max, double mu_blend,
                        double background_value) {
   const c10::cuda::CUDAGuard guard(cells.device());
-  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, target.size(1),
-                              target.size(2), alpha_max, mu_blend);
-  const cuda::Loss loss{checked_target(cells, target, std::nullopt, run.bitmaps.channels), cuda::Background::kConstant,
+  const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
+                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend);
+  const cuda::Loss loss{checked_target(cells, target, weight, run.bitmaps.channels), cuda::Background::kConstant,
                         static_cast<float>(background_value), 0};
   check_launch(cuda::optimize_evaluate(run.bitmaps, run.optimization, run.canvas, loss, stream_of(cells)));
 }
@@ -260,7 +293,8 @@ Tensor noise(const Tensor& like, int64_t channels, int64_t height, int64_t width
 TORCH_LIBRARY_FRAGMENT(diffbmp, m) {
   const std::string run =
       "(Tensor cells, Tensor levels, Tensor bitmap, Tensor sides, Tensor(a!) state, Tensor(b!) best, "
-      "Tensor(c!) best_bitmap, Tensor(d!) report, Tensor(e!) workspace, ";
+      "Tensor(c!) best_bitmap, Tensor(d!) report, Tensor(e!) workspace, Tensor? stretch, Tensor? mu_blends, "
+      "Tensor? limits, ";
   const auto define = [&](const std::string& name, const std::string& rest) {
     m.def(torch::schema((name + run + rest + ") -> ()").c_str()));
   };
@@ -270,7 +304,7 @@ TORCH_LIBRARY_FRAGMENT(diffbmp, m) {
   define("optimize_step",
          "Tensor target, Tensor? weight, float alpha_max, float mu_blend, str background, float background_value, "
          "int seed, float[] rates, Tensor schedule, float[] betas, float[] sizes");
-  define("optimize_evaluate", "Tensor target, float alpha_max, float mu_blend, float background_value");
+  define("optimize_evaluate", "Tensor target, Tensor? weight, float alpha_max, float mu_blend, float background_value");
   m.def("noise(Tensor like, int channels, int height, int width, int seed, int step) -> Tensor");
 }
 

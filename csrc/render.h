@@ -4,7 +4,7 @@
 // Drawn, for every pixel p of a height x width canvas, front to back over the instances i that cover it:
 //     o_i = alpha_max * sigmoid(opacity_i)
 //     a_i = o_i * M_i(p)                                        M_i: bilinear sample of the alpha plane
-//     q_i = o_i * ((1 - mu_blend) * color_i * M_i(p) + mu_blend * S_i(p))   S_i: of the premultiplied colour
+//     q_i = o_i * ((1 - mu_i) * color_i * M_i(p) + mu_i * S_i(p))   S_i: of the premultiplied colour; mu_i: mu_blend
 //     color += T * q_i ;  T *= 1 - a_i                          Porter-Duff over, premultiplied
 // The texel planes are premultiplied, so every term is linear in the texels and nothing is divided.
 #pragma once
@@ -48,6 +48,8 @@ struct Instances {
   const scalar_t* opacity;   // [N] logit nu
   const scalar_t* color;     // [N, C]
   const int32_t* bitmap;     // [N] in [0, P)
+  const scalar_t* stretch;   // [N, 2, 2] row by row, of determinant 1 or -1, or null: the identity
+  const scalar_t* mu_blend;  // [N] in [0, 1], or null: the canvas's for all
 };
 
 struct Canvas {
@@ -76,6 +78,7 @@ struct InstanceGradient {
   scalar_t* scale;     // [N]
   scalar_t* opacity;   // [N]
   scalar_t* color;     // [N, C]
+  scalar_t* stretch;   // [N, 2, 2], or null
 };
 
 namespace cpu {

@@ -2,8 +2,8 @@
 //
 // A pixel centre p of the canvas falls on the texel coordinates
 //     t = A (p - position) + c
-//     A = diag(w_k / w, h_k / h) R(-rotation) / scale,  c = ((w_k + 1) / 2, (h_k + 1) / 2)
-// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels. The level's border of zeros is counted: texel (i, j)
+//     A = diag(w_k / w, h_k / h) S^-1 R(-rotation) / scale,  c = ((w_k + 1) / 2, (h_k + 1) / 2)
+// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels; S is the instance's stretch. The level's border of zeros is counted: texel (i, j)
 // has its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the derivative of the loss by t.
 #pragma once
 
@@ -71,10 +71,40 @@ struct Placement {
   T ay, by, cy;             // t.y = ay dx + by dy + cy
   T x0, x1, y0, y1;         // samples are zero unless x0 < t.x < x1 and y0 < t.y < y1
   T opacity, clearness;     // o = alpha_max sigmoid(nu), and 1 - o, which a rounded o would tell only roughly
+  T mu_blend;
   int32_t offset, stride;   // of the level's texel (0, 0), its border included; from row to row
   int32_t width, height;    // of the level, without the border: the largest index that has a right or lower neighbour
   bool drawn;               // false: nothing of it may be used
 };
+
+// A 2 x 2 matrix, row by row.
+struct Matrix {
+  double xx, xy, yx, yy;
+};
+
+DIFFBMP_INLINE Matrix multiplied(const Matrix& a, const Matrix& b) {
+  return {a.xx * b.xx + a.xy * b.yx, a.xx * b.xy + a.xy * b.yy, a.yx * b.xx + a.yy * b.yx, a.yx * b.xy + a.yy * b.yy};
+}
+
+DIFFBMP_INLINE Matrix transposed(const Matrix& a) { return {a.xx, a.yx, a.xy, a.yy}; }
+
+template <typename T>
+DIFFBMP_INLINE Matrix stretch_of(const Instances<T>& instances, int64_t i) {
+  if (!instances.stretch) return {1, 0, 0, 1};
+  const T* at = instances.stretch + 4 * i;
+  return {static_cast<double>(at[0]), static_cast<double>(at[1]), static_cast<double>(at[2]),
+          static_cast<double>(at[3])};
+}
+
+DIFFBMP_INLINE double determinant(const Matrix& a) { return a.xx * a.yy - a.xy * a.yx; }
+
+DIFFBMP_INLINE Matrix inverted(const Matrix& a) {
+  const double by = 1 / determinant(a);
+  return {a.yy * by, -a.xy * by, -a.yx * by, a.xx * by};
+}
+
+// What a matrix that should keep areas may do to them; beyond, it is none, and nothing is drawn.
+constexpr double kMostStretched = 1e3;
 
 // The corners of the box that holds all of an instance, in canvas px, in turn round the box.
 struct Corners {
@@ -88,9 +118,12 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   out.drawn = false;
   const double x = instances.position[2 * i], y = instances.position[2 * i + 1];
   const double rotation = instances.rotation[i], scale = instances.scale[i], nu = instances.opacity[i];
-  double sum = x + y + rotation + scale + nu;
+  const Matrix stretch = stretch_of(instances, i);
+  const double mu_blend = instances.mu_blend ? static_cast<double>(instances.mu_blend[i]) : canvas.mu_blend;
+  double sum = x + y + rotation + scale + nu + mu_blend + stretch.xx + stretch.xy + stretch.yx + stretch.yy;
   for (int c = 0; c < bitmaps.channels; ++c) sum += instances.color[bitmaps.channels * i + c];
-  if (!std::isfinite(sum) || !(scale > 0)) return out;
+  const double area = std::fabs(determinant(stretch));
+  if (!std::isfinite(sum) || !(scale > 0) || !(area > 1 / kMostStretched && area < kMostStretched)) return out;
 
   const Level* levels = bitmaps.levels + instances.bitmap[i] * bitmaps.level_count;
   if (bitmaps.level_count == 0 || levels[0].width <= 0) return out;
@@ -105,8 +138,13 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   double sine, cosine;
   turn(rotation, &sine, &cosine);
   const double across_step = across / scale, down_step = down / scale;
-  const double ax = across_step * cosine, bx = across_step * sine;
-  const double ay = -down_step * sine, by = down_step * cosine;
+  Matrix turned = {cosine, sine, -sine, cosine}, back = {cosine, -sine, sine, cosine};
+  if (instances.stretch) {
+    turned = multiplied(inverted(stretch), turned);  // S^-1 R(-rotation)
+    back = multiplied(back, stretch);                // R(rotation) S
+  }
+  const double ax = across_step * turned.xx, bx = across_step * turned.xy;
+  const double ay = down_step * turned.yx, by = down_step * turned.yy;
   if (!(larger(larger(std::fabs(ax), std::fabs(bx)), larger(std::fabs(ay), std::fabs(by))) < kMaxSlope)) return out;
 
   out.x = static_cast<T>(x), out.y = static_cast<T>(y);
@@ -116,11 +154,12 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   out.y0 = static_cast<T>(level.y0), out.y1 = static_cast<T>(level.y1 + 1);
   out.opacity = static_cast<T>(canvas.alpha_max * sigmoid(nu));
   out.clearness = static_cast<T>(1 - canvas.alpha_max + canvas.alpha_max * sigmoid(-nu));
+  out.mu_blend = static_cast<T>(mu_blend);
   out.offset = level.offset, out.stride = level.width + 2;
   out.width = level.width, out.height = level.height;
   out.drawn = true;
 
-  // p = position + R(rotation) scale diag(w / w_k, h / h_k) (t - c)
+  // p = position + R(rotation) S scale diag(w / w_k, h / h_k) (t - c)
   const double column = 1 / across_step, row = 1 / down_step;  // px
   const double left = (level.x0 - (level.width + 1) / 2.0) * column;
   const double right = (level.x1 + 1 - (level.width + 1) / 2.0) * column;
@@ -128,8 +167,8 @@ DIFFBMP_INLINE Placement<T> place(const Bitmaps<T>& bitmaps, const Instances<T>&
   const double bottom = (level.y1 + 1 - (level.height + 1) / 2.0) * row;
   const double u[4] = {left, right, right, left}, v[4] = {top, top, bottom, bottom};
   for (int k = 0; k < 4; ++k) {
-    corners->x[k] = x + cosine * u[k] - sine * v[k];
-    corners->y[k] = y + sine * u[k] + cosine * v[k];
+    corners->x[k] = x + back.xx * u[k] + back.xy * v[k];
+    corners->y[k] = y + back.yx * u[k] + back.yy * v[k];
   }
   return out;
 }
@@ -262,6 +301,19 @@ DIFFBMP_INLINE PlacementGradient chain(const Placement<T>& place, double scale, 
   return {-(ax * sum.x + ay * sum.y), -(bx * sum.x + by * sum.y),
           ax * sum.xdy - bx * sum.xdx + ay * sum.ydy - by * sum.ydx,
           -(ax * sum.xdx + bx * sum.xdy + ay * sum.ydx + by * sum.ydy) / scale};
+}
+
+// By the stretch S: dA = -A R(rotation) dS S^-1 R(-rotation).
+template <typename T>
+DIFFBMP_INLINE Matrix chain_stretch(const Placement<T>& place, double rotation, const Matrix& stretch,
+                                    const AffineGradient& sum) {
+  double sine, cosine;
+  turn(rotation, &sine, &cosine);
+  const Matrix back = {cosine, sine, -sine, cosine};  // R(-rotation)
+  const Matrix a = {place.ax, place.bx, place.ay, place.by}, by_a = {sum.xdx, sum.xdy, sum.ydx, sum.ydy};
+  const Matrix out = multiplied(multiplied(back, multiplied(transposed(a), by_a)),
+                                transposed(multiplied(inverted(stretch), back)));
+  return {-out.xx, -out.xy, -out.yx, -out.yy};
 }
 
 }  // namespace diffbmp

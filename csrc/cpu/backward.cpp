@@ -1,6 +1,6 @@
 // Gradients, tile by tile and back to front, in one pass. With g the derivative of the loss by the picture's colour and
 // R the one by all that lies behind instance i, were nothing in front of it,
-//     V_i = (1 - mu_blend) (g . color_i) M_i + mu_blend (g . S_i) - R M_i
+//     V_i = (1 - mu_i) (g . color_i) M_i + mu_i (g . S_i) - R M_i
 // the loss changes by T_i V_i with o_i and by T_i o_i dV_i with the sample's place; behind the next instance in front
 // lies R + o_i V_i. T_i, the transmittance before instance i, is the one behind it divided by 1 - o_i M_i.
 #include <algorithm>
@@ -31,13 +31,14 @@ struct Sums {
 
 template <typename T, int C, bool kMapped>
 Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i,
-                   T mu_blend, const Tile& tile, Blocks<Block<T, C>>* blocks) {
+                   const Tile& tile, Blocks<Block<T, C>>* blocks) {
   using V = Lanes<T>;
   using I = typename V::Integers;
   Footprint<T> foot;
   find_footprint(place, tile, &foot);
   const T* const texels = bitmaps.texels;
   const int64_t plane = bitmaps.texel_count;
+  const T mu_blend = place.mu_blend;
   T tint[C];
   for (int c = 0; c < C; ++c) tint[c] = (1 - mu_blend) * instances.color[C * i + c];
 
@@ -94,7 +95,7 @@ Sums<C> accumulate(const Bitmaps<T>& bitmaps, const Instances<T>& instances, con
   return out;
 }
 
-template <typename T, int C, bool kMapped>
+template <typename T, int C>
 void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
                      const Tiles<T>& tiles, int64_t index, const Image<const T>& image,
                      const ImageGradient<T>& gradient, Sums<C>* out) {
@@ -119,10 +120,10 @@ void accumulate_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, c
   }
   const auto list = tiles.list(index);
   for (const int32_t* i = list.begin; i != list.end; ++i) {
+    const Placement<T>& place = tiles.place(*i);
+    const auto run = place.mu_blend > 0 ? accumulate<T, C, true> : accumulate<T, C, false>;
     out[list.first_pair + (i - list.begin)] =
-        *i < backmost ? Sums<C>{}
-                      : accumulate<T, C, kMapped>(bitmaps, instances, tiles.place(*i), *i,
-                                                  static_cast<T>(canvas.mu_blend), tile, &blocks);
+        *i < backmost ? Sums<C>{} : run(bitmaps, instances, place, *i, tile, &blocks);
   }
 }
 
@@ -139,10 +140,9 @@ template <typename T, int C>
 void accumulate_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas,
                     const Image<const T>& image, const ImageGradient<T>& gradient, const InstanceGradient<T>& out) {
   const Tiles<T> tiles(bitmaps, instances, canvas);
-  const auto run = canvas.mu_blend > 0 ? accumulate_tile<T, C, true> : accumulate_tile<T, C, false>;
   const std::unique_ptr<Sums<C>[]> parts(new Sums<C>[tiles.pair_count()]);
   parallel_for_each(tiles.count(), [&](int64_t index) {
-    run(bitmaps, instances, canvas, tiles, index, image, gradient, parts.get());
+    accumulate_tile<T, C>(bitmaps, instances, canvas, tiles, index, image, gradient, parts.get());
   });
 
   // Every instance is summed over its tiles in the order of the tiles, so the result does not depend on the threads.
@@ -166,8 +166,15 @@ void accumulate_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, co
       out.scale[i] = static_cast<T>(by.scale);
       // do/dnu = o sigmoid(-nu)
       out.opacity[i] = place.drawn ? static_cast<T>(sum.opacity * sigmoid(-instances.opacity[i])) : static_cast<T>(0);
+      const double tint = place.drawn ? 1 - static_cast<double>(place.mu_blend) : 0;
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) out.color[C * i + c] = static_cast<T>((1 - canvas.mu_blend) * sum.color[c]);
+      for (int c = 0; c < C; ++c) out.color[C * i + c] = static_cast<T>(tint * sum.color[c]);
+      if (!out.stretch) continue;
+      const Matrix by_stretch = place.drawn ? chain_stretch(place, instances.rotation[i], stretch_of(instances, i),
+                                                            sum.affine)
+                                            : Matrix{0, 0, 0, 0};
+      out.stretch[4 * i] = static_cast<T>(by_stretch.xx), out.stretch[4 * i + 1] = static_cast<T>(by_stretch.xy);
+      out.stretch[4 * i + 2] = static_cast<T>(by_stretch.yx), out.stretch[4 * i + 3] = static_cast<T>(by_stretch.yy);
     }
   });
 }

@@ -18,7 +18,7 @@ struct Block {
 };
 
 template <typename T, int C, bool kMapped>
-void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i, T mu_blend,
+void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placement<T> place, int32_t i,
           const Tile& tile, Blocks<Block<T, C>>* blocks) {
   using V = Lanes<T>;
   using I = typename V::Integers;
@@ -26,6 +26,7 @@ void draw(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Placem
   find_footprint(place, tile, &foot);
   const T* const texels = bitmaps.texels;
   const int64_t plane = bitmaps.texel_count;
+  const T mu_blend = place.mu_blend;
   T tint[C];
   for (int c = 0; c < C; ++c) tint[c] = (1 - mu_blend) * instances.color[C * i + c];
 
@@ -65,7 +66,7 @@ bool opaque(const Blocks<Block<T, C>>& blocks) {
   return all(most < V(static_cast<T>(kOpaque)));
 }
 
-template <typename T, int C, bool kMapped>
+template <typename T, int C>
 void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas, const Tiles<T>& tiles,
                int64_t index, const Image<T>& out) {
   const Tile tile = tiles.tile(index);
@@ -76,7 +77,9 @@ void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const C
 
   const auto list = tiles.list(index);
   for (const int32_t* i = list.end; i-- != list.begin;) {
-    draw<T, C, kMapped>(bitmaps, instances, tiles.place(*i), *i, static_cast<T>(canvas.mu_blend), tile, &blocks);
+    const Placement<T>& place = tiles.place(*i);
+    const auto run = place.mu_blend > 0 ? draw<T, C, true> : draw<T, C, false>;
+    run(bitmaps, instances, place, *i, tile, &blocks);
     if ((list.end - i) % kGlance == 0 && opaque(blocks)) break;
   }
 
@@ -95,8 +98,8 @@ void draw_tile(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const C
 template <typename T, int C>
 void draw_all(const Bitmaps<T>& bitmaps, const Instances<T>& instances, const Canvas& canvas, const Image<T>& out) {
   const Tiles<T> tiles(bitmaps, instances, canvas);
-  const auto run = canvas.mu_blend > 0 ? draw_tile<T, C, true> : draw_tile<T, C, false>;
-  parallel_for_each(tiles.count(), [&](int64_t index) { run(bitmaps, instances, canvas, tiles, index, out); });
+  parallel_for_each(tiles.count(),
+                    [&](int64_t index) { draw_tile<T, C>(bitmaps, instances, canvas, tiles, index, out); });
 }
 
 }  // namespace

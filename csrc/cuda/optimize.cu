@@ -175,7 +175,15 @@ __device__ __forceinline__ void pack_values(const Bitmaps<float>& bitmaps, const
   float color[C];
 #pragma unroll
   for (int c = 0; c < C; ++c) color[c] = 1 / (1 + expf(-values.of[kPlaced + c]));
-  const Instances<float> one = {1, values.of, values.of + 2, &scale, values.of + 4, color, &bitmap};
+  const Instances<float> one = {1,
+                                values.of,
+                                values.of + 2,
+                                &scale,
+                                values.of + 4,
+                                color,
+                                &bitmap,
+                                run.stretch ? run.stretch + 4 * i : nullptr,
+                                run.mu_blend ? run.mu_blend + i : nullptr};
   pack_instance(bitmaps, one, canvas, 0, workspace.packed + i, workspace.boxes + i,
                 workspace.fourth + i);
 }
@@ -220,11 +228,12 @@ __global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, 
     value = *at;
     *sums = 0;
     // The chain rule: of the derivatives by position, rotation, log size, opacity logit and colour logits.
+    const float mu_blend = run.mu_blend ? run.mu_blend[i] : static_cast<float>(canvas.mu_blend);
     const float below = 1 / (1 + expf(value)), above = 1 / (1 + expf(-value));
     const float gradient = sum * (k == 2   ? 1
                                   : k < 4  ? -1
                                   : k == 4 ? below
-                                           : (1 - static_cast<float>(canvas.mu_blend)) * above * below);
+                                           : (1 - mu_blend) * above * below);
     const float turn = static_cast<float>(step);
     const float rate = adam.rates[k < 2 ? 0 : k < kPlaced ? k - 1 : 4] * adam.schedule[smaller(step, adam.steps) - 1];
     const float first_bias = -expm1f(turn * log1pf(adam.beta1 - 1));
@@ -233,10 +242,12 @@ __global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, 
     const float new_square = madd(adam.beta2, square, (1 - adam.beta2) * gradient * gradient);
     *first = new_moment, *second = new_square;
     value -= rate / first_bias * new_moment / (sqrtf(new_square / second_bias) + kEpsilon);
-    if (k == 3) value = smaller(larger(value, adam.log_size_low), adam.log_size_high);
+    float low = k == 3 ? adam.log_size_low : -HUGE_VALF, high = k == 3 ? adam.log_size_high : HUGE_VALF;
+    if (run.limits) low = run.limits[k * run.count + i], high = run.limits[(rows + k) * run.count + i];
+    value = smaller(larger(value, low), high);
   }
   const float reach = expf(__shfl_sync(kAll, value, 3, kUpdateLanes)) / 2;
-  if (k < 2) value = smaller(larger(value, -reach), static_cast<float>(k == 0 ? canvas.width : canvas.height) + reach);
+  if (k < 2 && !run.limits) value = smaller(larger(value, -reach), static_cast<float>(k == 0 ? canvas.width : canvas.height) + reach);
   if (mine) run.state[k * run.count + i] = value;
   Values<C> values;
 #pragma unroll
@@ -289,13 +300,13 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Optimization& run, const C
                  const Workspace& workspace, cudaStream_t stream) {
   if (run.count == 0) return cudaSuccess;
   pack_state<C><<<pack_blocks(run.count), kPackThreads, 0, stream>>>(bitmaps, run, canvas, workspace);
-  return mark(drawing_of(bitmaps, run.count, canvas, workspace), workspace, stream);
+  return mark(drawing_of(bitmaps, run.count, run.mu_blend, canvas, workspace), workspace, stream);
 }
 
 template <int C, bool kMapped>
 cudaError_t step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas, const Loss& loss,
                  const Adam& adam, const Memory& memory, cudaStream_t stream) {
-  Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
+  Drawing drawing = drawing_of(bitmaps, run.count, run.mu_blend, canvas, memory.drawn);
   const cudaError_t error = with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
     constexpr int P = decltype(p)::value;
     if (tiles<P>(canvas) <= kOrdered) drawing.order = memory.order;
@@ -314,7 +325,7 @@ template <int C, bool kMapped>
 cudaError_t evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas, const Loss& loss,
                      const Memory& memory, cudaStream_t stream) {
   if (const cudaError_t error = pack<C>(bitmaps, run, canvas, memory.evaluated, stream)) return error;
-  const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.evaluated);
+  const Drawing drawing = drawing_of(bitmaps, run.count, run.mu_blend, canvas, memory.evaluated);
   const cudaError_t error = with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
     constexpr int P = decltype(p)::value;
     measure<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, loss, memory.clock);
@@ -331,9 +342,9 @@ size_t optimization_bytes(int64_t count) { return lay_out_run(nullptr, count).by
 cudaError_t optimize_pack(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                           cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+  return with_look(bitmaps.channels, run.mu_blend, canvas, [&](auto c, auto mapped) {
     if (const cudaError_t error = pack<decltype(c)::value>(bitmaps, run, canvas, memory.drawn, stream)) return error;
-    const Drawing drawing = drawing_of(bitmaps, run.count, canvas, memory.drawn);
+    const Drawing drawing = drawing_of(bitmaps, run.count, run.mu_blend, canvas, memory.drawn);
     return make_order<decltype(mapped)::value>(drawing, canvas, memory.loads, memory.order, stream);
   });
 }
@@ -341,7 +352,7 @@ cudaError_t optimize_pack(const Bitmaps<float>& bitmaps, const Optimization& run
 cudaError_t optimize_step(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                           const Loss& loss, const Adam& adam, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+  return with_look(bitmaps.channels, run.mu_blend, canvas, [&](auto c, auto mapped) {
     return step<decltype(c)::value, decltype(mapped)::value>(bitmaps, run, canvas, loss, adam, memory, stream);
   });
 }
@@ -349,7 +360,7 @@ cudaError_t optimize_step(const Bitmaps<float>& bitmaps, const Optimization& run
 cudaError_t optimize_evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, const Canvas& canvas,
                               const Loss& loss, cudaStream_t stream) {
   const Memory memory = lay_out_run(run.workspace, run.count);
-  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+  return with_look(bitmaps.channels, run.mu_blend, canvas, [&](auto c, auto mapped) {
     return evaluate<decltype(c)::value, decltype(mapped)::value>(bitmaps, run, canvas, loss, memory, stream);
   });
 }

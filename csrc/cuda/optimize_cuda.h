@@ -23,6 +23,9 @@ struct Optimization {
   const int32_t* bitmap;  // [N]
   int32_t* best_bitmap;   // [N] that went with them
   const float* sides;     // [P] longest side in bitmap px
+  const float* stretch;   // [N, 2, 2] or null, as in render.h
+  const float* mu_blend;  // [N] or null, as in render.h
+  const float* limits;    // [2, kPlaced + C, N] between which the values are held, or null: as Adam says
   double* report;         // [kReportFields]
   void* workspace;        // optimization_bytes(count), zeros at first
 };
@@ -51,7 +54,7 @@ struct Adam {
   const float* schedule;  // [steps] on the device; its last value holds from there on
   int64_t steps;
   float beta1, beta2;
-  float log_size_low, log_size_high;  // sizes are kept within; and centres so near that the instance can be seen
+  float log_size_low, log_size_high;  // without limits, sizes are kept within; and centres where an instance is seen
 };
 
 // Bytes of device memory that a run of N instances needs as workspace, aligned to 256.

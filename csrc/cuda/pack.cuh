@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "render_cuda.h"
 #include "tile.cuh"
 
 namespace diffbmp::cuda {
@@ -18,7 +19,8 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
   Placement<float> place = {};
   if (bitmap >= 0 && bitmap < bitmaps.count) place = diffbmp::place(bitmaps, instances, canvas, i, &corners);
   const int64_t end = place.offset + (place.width + 3ll) * (place.height + 3ll);
-  if (!place.drawn || place.offset < 0 || place.width < 1 || place.height < 1 || end > bitmaps.texel_count) {
+  if (!place.drawn || place.offset < 0 || place.width < 1 || place.height < 1 || end > bitmaps.texel_count ||
+      place.width > kMostTexels || place.height > kMostTexels) {
     *packed = p;
     return;
   }
@@ -26,12 +28,11 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
   const float low_x = place.x0 - 1, span_x = place.x1 - low_x, low_y = place.y0 - 1, span_y = place.y1 - low_y;
   p.x = place.x, p.y = place.y;
   p.ax = place.ax / span_x, p.bx = place.bx / span_x, p.cx = (place.cx - low_x) / span_x;
-  // Nothing of it is left only where all slopes are nothing, too.
-  const float ratio = fabsf(p.ax) > fabsf(p.bx) ? place.by / p.ax : p.bx != 0 ? -place.ay / p.bx : 0;
-  p.ratio = ratio / span_y, p.cy = (place.cy - low_y) / span_y;
-  p.span_x = span_x, p.span_y = span_y;
+  p.ay = place.ay / span_y, p.by = place.by / span_y, p.cy = (place.cy - low_y) / span_y;
+  const uint32_t stride = place.width + 3;
+  p.span_x = span_x, p.shape = stride | static_cast<uint32_t>(span_y) << 16;
   const float* color = instances.color + bitmaps.channels * i;
-  const float tint = 1 - static_cast<float>(canvas.mu_blend);
+  const float tint = 1 - place.mu_blend;
 #pragma unroll
   for (int c = 0; c < 3; ++c) p.color[c] = c < bitmaps.channels ? tint * color[c] : 0;
   if (bitmaps.channels > 3) *fourth = tint * color[3];
@@ -39,9 +40,8 @@ __device__ __forceinline__ void pack_instance(const Bitmaps<float>& bitmaps, con
   const float most = static_cast<float>(canvas.alpha_max), least = static_cast<float>(1 - canvas.alpha_max);
   p.opacity = most / (1 + expf(-instances.opacity[i]));
   p.opacity_rest = (1 - p.opacity) - (least + most / (1 + expf(instances.opacity[i])));
-  p.stride = place.width + 3;
   const int32_t first = (static_cast<int32_t>(low_y) + 1) * (place.width + 3) + static_cast<int32_t>(low_x) + 1;
-  p.offset = place.offset + first - kWholeBits * (1 + p.stride);
+  p.offset = place.offset + first - kWholeBits * (1 + stride);
   *packed = p;
 
   double left = corners.x[0], right = left, top = corners.y[0], bottom = top;
@@ -85,7 +85,7 @@ inline Workspace lay_out(void* memory, int64_t count, size_t sum_bytes) {
   return out;
 }
 
-inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Canvas& canvas,
+inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const float* mu_blends, const Canvas& canvas,
                           const Workspace& workspace) {
   const int64_t side = canvas.width > canvas.height ? canvas.width : canvas.height;
   const int64_t units = (side + kSectionUnit * kSectionsAcross - 1) / (kSectionUnit * kSectionsAcross);
@@ -100,7 +100,8 @@ inline Drawing drawing_of(const Bitmaps<float>& bitmaps, int64_t count, const Ca
           static_cast<int32_t>(canvas.height),
           static_cast<int32_t>(canvas.width),
           static_cast<int32_t>(units * kSectionUnit),
-          static_cast<float>(canvas.mu_blend)};
+          static_cast<float>(canvas.mu_blend),
+          mu_blends};
 }
 
 // Sets the bit of each instance in each section that its box meets; a warp takes 32 instances.
@@ -129,9 +130,9 @@ unsigned tiles(const Canvas& canvas) {
 
 // Calls launch(C, whether colour maps are drawn), both as constants.
 template <typename Launch>
-cudaError_t with_look(int32_t channels, const Canvas& canvas, Launch launch) {
+cudaError_t with_look(int32_t channels, const float* mu_blends, const Canvas& canvas, Launch launch) {
   const auto with_maps = [&](auto c) {
-    return canvas.mu_blend > 0 ? launch(c, std::true_type()) : launch(c, std::false_type());
+    return mu_blends || canvas.mu_blend > 0 ? launch(c, std::true_type()) : launch(c, std::false_type());
   };
   switch (channels) {
     case 1:

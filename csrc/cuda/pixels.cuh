@@ -55,6 +55,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
     const Color<C> tint = color_of<C>(drawing, i, p);
+    const float mu_blend = kMapped ? mu_blend_of(drawing, i) : 0;
     unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
@@ -70,7 +71,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
         if constexpr (kMapped) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
           const float mapped = sample(surface_at(plane, cell.texel), cell.fx, cell.fy).value;
-          color = madd(weight, madd(tint.of[c], mask, drawing.mu_blend * mapped), color);
+          color = madd(weight, madd(tint.of[c], mask, mu_blend * mapped), color);
         } else {
           color = madd(weight * mask, tint.of[c], color);
         }
@@ -140,6 +141,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;
     const Color<C> tint = color_of<C>(drawing, i, p);
+    const float mu_blend = kMapped ? mu_blend_of(drawing, i) : 0;
     float values[8] = {}, fourth = 0, gx[P], gy[P];  // G
     Cell<float> cells[P];
     Surface surfaces[P];
@@ -170,7 +172,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
 #pragma unroll
         for (int c = 0; c < C; ++c) {
           const float4* plane = drawing.cells + (1 + c) * drawing.cell_count;
-          surface = plus(surface, drawing.mu_blend * g[k][c], surface_at(plane, cell.texel));
+          surface = plus(surface, mu_blend * g[k][c], surface_at(plane, cell.texel));
         }
         const Sample<float> value = sample(surface, cell.fx, cell.fy);  // V
         behind[k] = madd(opacity, value.value, behind[k]);
@@ -198,7 +200,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       if (right_of(k)) right_x += gx[k] * right_of(k), right_y += gy[k] * right_of(k);
       if (below(k)) below_x += gx[k] * below(k), below_y += gy[k] * below(k);
     }
-    const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay() * p.span_y, by = p.by() * p.span_y;
+    const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay * p.span_y(), by = p.by * p.span_y();
     const float by_dx = madd(ax, x, ay * y), by_dy = madd(bx, x, by * y);
     values[0] = by_dx;
     values[1] = by_dy;

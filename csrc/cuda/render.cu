@@ -96,9 +96,8 @@ __global__ void chain_rule(Instances<float> instances, int32_t channels, Canvas 
   out.rotation[i] = drawn ? sum[2] : 0;
   out.scale[i] = drawn ? -sum[3] / instances.scale[i] : 0;
   out.opacity[i] = drawn ? sum[kSumOpacity] * static_cast<float>(sigmoid(-instances.opacity[i])) : 0;
-  for (int c = 0; c < channels; ++c) {
-    out.color[channels * i + c] = drawn ? (1 - static_cast<float>(canvas.mu_blend)) * sum[kSumColor + c] : 0;
-  }
+  const float tint = 1 - (instances.mu_blend ? instances.mu_blend[i] : static_cast<float>(canvas.mu_blend));
+  for (int c = 0; c < channels; ++c) out.color[channels * i + c] = drawn ? tint * sum[kSumColor + c] : 0;
 }
 
 cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
@@ -107,7 +106,7 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instance
   const unsigned blocks = pack_blocks(instances.count);
   pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace, sums);
   if (workspace.sections) {
-    const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
+    const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
     mark_sections<<<blocks, kPackThreads, 0, stream>>>(drawing, workspace.sections);
   }
   return cudaGetLastError();
@@ -158,8 +157,8 @@ cudaError_t render(const Bitmaps<float>& bitmaps, const Instances<float>& instan
                    const Image<float>& out, void* memory, cudaStream_t stream) {
   const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
   if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, nullptr, stream)) return error;
-  const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
-  return with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
+  return with_look(bitmaps.channels, instances.mu_blend, canvas, [&](auto c, auto mapped) {
     return draw_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, out, stream);
   });
 }
@@ -171,8 +170,8 @@ cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float
   const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
   float* const sums = static_cast<float*>(workspace.sums);
   if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, sums, stream)) return error;
-  const Drawing drawing = drawing_of(bitmaps, instances.count, canvas, workspace);
-  const cudaError_t error = with_look(bitmaps.channels, canvas, [&](auto c, auto mapped) {
+  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
+  const cudaError_t error = with_look(bitmaps.channels, instances.mu_blend, canvas, [&](auto c, auto mapped) {
     return accumulate_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, image, gradient, sums, stream);
   });
   if (error) return error;

@@ -13,6 +13,8 @@
 
 namespace diffbmp::cuda {
 
+constexpr int32_t kMostTexels = 65532;  // across or down a level
+
 // Offsets of the levels' cells: a level of w x h texels has (w + 3) x (h + 3), one ring of them all zeros. Both tables
 // are on the host; returns the number of cells.
 int64_t layout_cells(const Level* levels, int64_t count, Level* cell_levels);

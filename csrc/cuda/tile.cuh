@@ -38,21 +38,25 @@ constexpr unsigned kAll = 0xffffffffu;
 
 // One instance, ready to draw: what the inner loops read, in 16-byte words. A sample is taken at
 //     n.x = clamp(ax (p.x - x) + bx (p.y - y) + cx, 0, 1),    column = span_x n.x from the first column on
-// and likewise n.y, with ratio (-bx, ax) for (ax, bx): what lies outside the support box falls in a cell of zeros, with
-// no test and no branch.
+// and likewise n.y: what lies outside the support box falls in a cell of zeros, with no test and no branch.
 struct alignas(16) Frame {
   float x, y, ax, bx;
-  float ratio, cx, cy, span_x;
-
-  __device__ __forceinline__ float ay() const { return -ratio * bx; }
-  __device__ __forceinline__ float by() const { return ratio * ax; }
+  float ay, by, cx, cy;
 };
 
+// Adding 2^23 rounds to whole numbers and leaves them in the low bits: faster than a conversion.
+constexpr float kWhole = 8388608.f;
+constexpr uint32_t kWholeBits = 0x4b000000;
+
 struct alignas(16) Packed : Frame {
-  float span_y;
-  uint32_t offset, stride;  // of the box's first cell, less what kWhole adds (see cell_at); from row to row
+  float span_x;
+  uint32_t shape;               // cells from row to row, and in the upper half span_y
+  uint32_t offset;              // of the box's first cell, less what kWhole adds (see cell_at)
   float opacity, opacity_rest;  // o = alpha_max sigmoid(nu), and what rounding took from it
   float color[3];               // times 1 - mu_blend; a fourth channel stands in Drawing::fourth
+
+  __device__ __forceinline__ uint32_t stride() const { return shape & 0xffff; }
+  __device__ __forceinline__ float span_y() const { return __uint_as_float(kWholeBits | shape >> 16) - kWhole; }
 };
 static_assert(sizeof(Packed) == 64, "four loads");
 
@@ -73,7 +77,12 @@ struct Drawing {
   int32_t count, height, width;
   int32_t section_size;  // px
   float mu_blend;
+  const float* mu_blends;  // [count] of each instance, or null: mu_blend for all
 };
+
+__device__ __forceinline__ float mu_blend_of(const Drawing& drawing, int32_t i) {
+  return drawing.mu_blends ? __ldg(drawing.mu_blends + i) : drawing.mu_blend;
+}
 
 // Sections: the canvas in at most kSectionsAcross x kSectionsAcross squares of a multiple of kSectionUnit px, so that
 // every tile lies in one.
@@ -99,8 +108,7 @@ __device__ __forceinline__ bool meets(const Box& box, const Rectangle& r) {
 __device__ __forceinline__ bool meets(const Frame& p, const Rectangle& r) {
   const float dx = r.x - p.x, dy = r.y - p.y;
   const float x = p.ax * dx + p.bx * dy + p.cx, reach_x = fabsf(p.ax) * r.half_width + fabsf(p.bx) * r.half_height;
-  const float y = p.ay() * dx + p.by() * dy + p.cy;
-  const float reach_y = fabsf(p.ay()) * r.half_width + fabsf(p.by()) * r.half_height;
+  const float y = p.ay * dx + p.by * dy + p.cy, reach_y = fabsf(p.ay) * r.half_width + fabsf(p.by) * r.half_height;
   return (x + reach_x > 0) & (x - reach_x < 1) & (y + reach_y > 0) & (y - reach_y < 1);
 }
 
@@ -276,17 +284,14 @@ __device__ __forceinline__ void visit_shown(const Drawing& drawing, const List* 
 
 // ---- sampling ------------------------------------------------------------------------------------------------------
 
-// Adding 2^23 rounds to whole numbers, here down, and leaves them in the low bits: faster than a conversion.
-constexpr float kWhole = 8388608.f;
-constexpr uint32_t kWholeBits = 0x4b000000;
-
 // The cell at d = p - position; Packed::offset makes up for kWholeBits, modulo 2^32.
 __device__ __forceinline__ Cell<float> cell_at(const Packed& p, float dx, float dy) {
   const float x = __saturatef(madd(p.ax, dx, madd(p.bx, dy, p.cx)));
-  const float y = __saturatef(madd(p.ay(), dx, madd(p.by(), dy, p.cy)));
-  const float column = __fmaf_rd(x, p.span_x, kWhole), row = __fmaf_rd(y, p.span_y, kWhole);
-  const uint32_t cell = __float_as_uint(row) * p.stride + (__float_as_uint(column) + p.offset);
-  return {static_cast<int32_t>(cell), madd(x, p.span_x, kWhole - column), madd(y, p.span_y, kWhole - row)};
+  const float y = __saturatef(madd(p.ay, dx, madd(p.by, dy, p.cy)));
+  const float span_y = p.span_y();
+  const float column = __fmaf_rd(x, p.span_x, kWhole), row = __fmaf_rd(y, span_y, kWhole);
+  const uint32_t cell = __float_as_uint(row) * p.stride() + (__float_as_uint(column) + p.offset);
+  return {static_cast<int32_t>(cell), madd(x, p.span_x, kWhole - column), madd(y, span_y, kWhole - row)};
 }
 
 // A cell's bilinear surface, with fewer operations to a sample than its corners take:

@@ -121,16 +121,20 @@ def _fake_render(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _fake_render_backward(*inputs: Any) -> tuple[Tensor, ...]:
-    return tuple(parameters.new_empty(parameters.shape) for parameters in inputs[7:12])
+    stretch = inputs[15] if len(inputs) > 15 else None
+    by_stretch = inputs[7].new_empty(0 if stretch is None or stretch.is_cuda else stretch.shape)
+    return *(parameters.new_empty(parameters.shape) for parameters in inputs[7:12]), by_stretch
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, _, _, ctx.alpha_max, ctx.mu_blend = inputs
-    ctx.save_for_backward(*output, *tensors)
+    *tensors, _, _, ctx.alpha_max, ctx.mu_blend, stretch, mu_blends = inputs
+    ctx.save_for_backward(*output, *tensors, stretch, mu_blends)
 
 
 def _backward(ctx: Any, grad_color: Tensor, grad_transmittance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    gradients = torch.ops.diffbmp.render_backward(
-        grad_color, grad_transmittance, *ctx.saved_tensors, ctx.alpha_max, ctx.mu_blend
+    *saved, stretch, mu_blends = ctx.saved_tensors
+    *gradients, by_stretch = torch.ops.diffbmp.render_backward(
+        grad_color, grad_transmittance, *saved, ctx.alpha_max, ctx.mu_blend, stretch, mu_blends
     )
-    return None, None, *gradients, None, None, None, None, None
+    by_stretch = None if stretch is None else by_stretch
+    return None, None, *gradients, None, None, None, None, None, by_stretch, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from krita_diffbmp.engine.initialize import Parameters
 from krita_diffbmp.engine.optimize import BETAS, EVALUATE_EVERY, Optimization, Pace
 from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.scene import Bitmaps
+from krita_diffbmp.engine.start import Limits
 from krita_diffbmp.engine.target import preview_image
 from krita_diffbmp.problem import Problem, Progress, Result
 
@@ -63,11 +64,15 @@ class Steps:
         factors: Tensor,
         log_sizes: tuple[float, float],
         weight: Tensor | None = None,
+        limits: Limits | None = None,
+        stretch: Tensor | None = None,
+        mu_blends: Tensor | None = None,
     ) -> None:
         """`start` is copied; `target` [C + 1, H, W] is premultiplied colour and transmittance, all on one GPU.
 
         `rates` are those of position, rotation, log size, opacity and colour at the start, `factors` [steps] what they
-        are multiplied by. `weight` [H, W] weighs the squared error of each pixel.
+        are multiplied by. `weight` [H, W] weighs the squared error of each pixel. `limits` hold the parameters, and not
+        `log_sizes` and the canvas; `stretch` [N, 2, 2] and `mu_blends` [N] are those of `Instances`.
         """
         device, count, channels = target.device, len(start.rotation), target.shape[0] - 1
         self.device = device
@@ -97,6 +102,8 @@ class Steps:
         self._white = white
         self._loss = ("constant" if background == "white" else background, white, seed)
         self._weight = weight
+        bounds = None if limits is None else torch.stack([_state(limits.low), _state(limits.high)]).to(device)
+        self._given = (stretch, mu_blends, bounds)
         self._adam = (list(rates), factors.to(device, torch.float32), list(BETAS), list(log_sizes))
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
@@ -123,7 +130,7 @@ class Steps:
         """Queues a comparison of the present state with the target, over white; the best so far is kept."""
         with torch.cuda.stream(self._stream):
             run = self._run(self._cells_of(bitmaps))
-            torch.ops.diffbmp.optimize_evaluate(*run, self._target, *self._look, self._white)
+            torch.ops.diffbmp.optimize_evaluate(*run, self._target, self._weight, *self._look, self._white)
 
     def report(self) -> Report:
         """How things stand at the end of what is queued now."""
@@ -144,7 +151,7 @@ class Steps:
         self.finish()
         return _rows(self._best.cpu(), self._best_bitmap.cpu())
 
-    def _run(self, cells: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    def _run(self, cells: tuple[Tensor, Tensor]) -> tuple[Tensor | None, ...]:
         return (
             *cells,
             self.bitmap,
@@ -154,10 +161,12 @@ class Steps:
             self._best_bitmap,
             self._report,
             self._workspace,
+            *self._given,
         )
 
     def _cells_of(self, bitmaps: Bitmaps) -> tuple[Tensor, Tensor]:
-        return bitmaps.color_cells if self._look[1] > 0 else bitmaps.mask_cells
+        colors = self._look[1] > 0 or self._given[1] is not None
+        return bitmaps.color_cells if colors else bitmaps.mask_cells
 
     def _captured(self, count: int) -> torch.cuda.CUDAGraph:
         assert self._cells is not None
@@ -188,6 +197,12 @@ def _rows(values: Tensor, bitmap: Tensor) -> Parameters:
     )
 
 
+def _state(parameters: Parameters) -> Tensor:
+    """Parameters as the rows of a state [5 + C, N]."""
+    placed = torch.stack([parameters.rotation, parameters.log_size, parameters.opacity])
+    return torch.cat([parameters.position.T, placed, parameters.color.T])
+
+
 class FusedOptimization(Optimization):
     """A run of which every step takes place on the GPU; Progress comes every few milliseconds."""
 
@@ -202,18 +217,25 @@ class FusedOptimization(Optimization):
             background=settings.background,
             white=losses.white(self._channels),
             mu_blend=settings.mu_blend,
-            alpha_max=settings.alpha_max,
+            alpha_max=self._alpha_max,
             seed=settings.seed,
             rates=self._rates,
-            factors=torch.tensor([schedule.rate(step / total) for step in range(total)]),
+            factors=torch.tensor([self._rate_factor(step) for step in range(total)]),
             log_sizes=self._size_bounds,
+            weight=None if self._weight is None else self._weight.contiguous(),
+            limits=None if self._beginning is None else self._limits,
+            stretch=self._unlearned.get("stretch"),
+            mu_blends=self._unlearned.get("mu_blend"),
         )
         self._parameters = self._steps.parameters
         del self._noise, self._optimizer, self._error  # they take memory, and the GPU has its own
         self._moments = self._steps.state
         self._stretch = EVALUATE_EVERY
-        self._steps.use(self._bitmaps(schedule.blur(0)))
+        self._steps.use(self._bitmaps(self._blur(0)))
         self._steps.evaluate(self._sharp)
+        if self._beginning is not None:
+            self._start_psnr = losses.psnr(self._steps.report().wait()[2])
+            self._change(lambda: self._place_new(render(self._scene(self._sharp))))
 
     def __iter__(self) -> Iterator[Progress]:
         total = self._problem.settings.steps
@@ -230,7 +252,7 @@ class FusedOptimization(Optimization):
             step = int(done)
             preview = None
             if step == total or time.perf_counter() - previewed > PREVIEW_EVERY:
-                preview = self._preview(self._sharp if step == total else self._bitmaps(schedule.blur(step / total)))
+                preview = self._preview(self._sharp if step == total else self._bitmaps(self._blur(step)))
                 previewed = time.perf_counter()
             seconds = (time.perf_counter() - begin) / max(step - shown, 1)
             shown = step
@@ -240,29 +262,34 @@ class FusedOptimization(Optimization):
 
     def result(self) -> Result:
         _, _, _, error, step = self._steps.report().wait()
-        return Result(self._placements(self._steps.best()), losses.psnr(error), int(step), self.notes)
+        return self._found(self._steps.best(), losses.psnr(error), int(step))
 
     def _queue_stretch(self) -> None:
         """Queues steps up to the next that something else follows: an evaluation, another blur, a recycling."""
         total, begin = self._problem.settings.steps, self._step
-        sigma = schedule.blur(begin / total)
+        sigma = self._blur(begin)
         while True:
             self._step += 1
-            recycled = schedule.recycled(self._step, total)
+            recycled = schedule.recycled(self._step, total) if self._recycled.stop > self._recycled.start else 0.0
             evaluates = self._step == total or self._step % EVALUATE_EVERY == 0
-            changes = self._step < total and schedule.blur(self._step / total) != sigma
+            changes = self._step < total and self._blur(self._step) != sigma
             if recycled > 0 or evaluates or changes or self._step - begin >= self._stretch:
                 break
         self._steps.advance(self._step - begin)
-        if recycled > 0 or changes:
-            self._steps.finish()  # what it draws is about to change
         if recycled > 0:
-            self._recycle(render(self._scene(self._bitmaps(sigma))))
-        if recycled > 0 or changes:
-            torch.cuda.current_stream(self._steps.device).synchronize()
-            self._steps.use(self._bitmaps(schedule.blur(self._step / total)))
+            self._change(lambda: self._recycle(render(self._scene(self._bitmaps(sigma)))))
+        elif changes:
+            self._change()
         if evaluates:
             self._steps.evaluate(self._sharp)
+
+    def _change(self, instances: Callable[[], None] = lambda: None) -> None:
+        """What is drawn from here on, once all that is queued is done: other bitmaps, other instances."""
+        self._steps.finish()
+        with torch.no_grad():
+            instances()
+        torch.cuda.current_stream(self._steps.device).synchronize()
+        self._steps.use(self._bitmaps(self._blur(self._step)))
 
     @torch.no_grad()
     def _preview(self, bitmaps: Bitmaps) -> npt.NDArray[np.uint8]:

@@ -114,9 +114,10 @@ def estimate(problem: Problem) -> float:
     texels = sum(
         2 * size * size * bitmap.pixels[..., 0].size for size, bitmap in zip(sizes, problem.bitmaps, strict=True)
     )
-    cells = 16 * texels * (planes if settings.mu_blend > 0 else 1)
-    bitmaps = 2 * (cells + 4 * texels * planes)
     start = problem.start
+    colors = settings.mu_blend > 0 or (start is not None and start.placements.mu_blend is not None)
+    cells = 16 * texels * (planes if colors else 1)
+    bitmaps = 2 * (cells + 4 * texels * planes)
     count = settings.instances if start is None else len(start.placements.bitmap) + start.added
     instances = count * 1024.0
     return float(images + bitmaps + instances) / MEGABYTE

@@ -15,6 +15,7 @@ from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Instances, Scene
 
 TILE = 64  # px
 BATCH = 256  # instances evaluated at once in a tile
+MOST_STRETCHED = 1e3  # a stretch that changes areas by more than that, or by less than its inverse, draws nothing
 
 
 def render(scene: Scene) -> tuple[Tensor, Tensor]:
@@ -71,9 +72,12 @@ def _over(
     mask = sampled(slice(-1, None))  # [1, K, Q]
     alpha = opacity[:, None] * mask[0]  # [K, Q]
     through = torch.cat([transmittance[None], 1 - alpha]).cumprod(0)  # [K + 1, Q] what is left before each, and after
-    source = (1 - scene.mu_blend) * instances.color[batch].T[:, :, None] * mask  # [C, K, Q]
-    if scene.mu_blend > 0:
-        source = source + scene.mu_blend * sampled(slice(0, -1))
+    mu_blend: Tensor | float = scene.mu_blend
+    if instances.mu_blend is not None:
+        mu_blend = instances.mu_blend[batch][:, None]
+    source = (1 - mu_blend) * instances.color[batch].T[:, :, None] * mask  # [C, K, Q]
+    if isinstance(mu_blend, Tensor) or mu_blend > 0:
+        source = source + mu_blend * sampled(slice(0, -1))
     color = color + (through[:-1] * opacity[:, None] * source).sum(1)
     return color, through[-1]
 
@@ -90,8 +94,11 @@ def texel_coordinates(
     angle, scale = instances.rotation[batch][:, None], instances.scale[batch][:, None]
     dx, dy = (pixels - instances.position[batch][:, None]).unbind(2)  # [K, Q] px
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    u = (cosine * dx + sine * dy) / scale + size[:, :1] / 2
-    v = (cosine * dy - sine * dx) / scale + size[:, 1:] / 2
+    u, v = (cosine * dx + sine * dy) / scale, (cosine * dy - sine * dx) / scale
+    if instances.stretch is not None:
+        back = torch.linalg.inv(instances.stretch[batch])[..., None]  # [K, 2, 2, 1]
+        u, v = back[:, 0, 0] * u + back[:, 0, 1] * v, back[:, 1, 0] * u + back[:, 1, 1] * v
+    u, v = u + size[:, :1] / 2, v + size[:, 1:] / 2
     return u * (texels / size)[:, :1] - 0.5, v * (texels / size)[:, 1:] - 0.5
 
 
@@ -111,8 +118,12 @@ def bilinear(texels: Tensor, level: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _drawable(instances: Instances) -> Tensor:
     finite = instances.position.isfinite().all(1) & instances.color.isfinite().all(1)
-    for values in (instances.rotation, instances.scale, instances.opacity):
-        finite &= values.isfinite()
+    for values in (instances.rotation, instances.scale, instances.opacity, instances.mu_blend):
+        if values is not None:
+            finite &= values.isfinite()
+    if instances.stretch is not None:
+        area = torch.linalg.det(instances.stretch.detach()).abs()
+        finite &= instances.stretch.isfinite().all(2).all(1) & (area > 1 / MOST_STRETCHED) & (area < MOST_STRETCHED)
     return finite & (instances.scale > 0)
 
 
@@ -135,15 +146,10 @@ def bounding_boxes(bitmaps: Bitmaps, instances: Instances, level: Tensor) -> Ten
     centre = ((low + high) / 2 - level[:, 1:3] / 2) * unit
     half = (high - low) / 2 * unit
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    middle = position + torch.stack(
-        [cosine * centre[:, 0] - sine * centre[:, 1], sine * centre[:, 0] + cosine * centre[:, 1]], 1
-    )
-    reach = torch.stack(
-        [
-            cosine.abs() * half[:, 0] + sine.abs() * half[:, 1],
-            sine.abs() * half[:, 0] + cosine.abs() * half[:, 1],
-        ],
-        1,
-    )
+    turn = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
+    if instances.stretch is not None:
+        turn = turn @ instances.stretch.detach().double()
+    middle = position + (turn @ centre[:, :, None])[:, :, 0]
+    reach = (turn.abs() @ half[:, :, None])[:, :, 0]
     reach = reach + 1e-3  # px, for rounding in lower precision
     return torch.cat([middle - reach, middle + reach], 1)

@@ -63,11 +63,12 @@ def implementation(device: torch.device | str = "cpu", dtype: torch.dtype = torc
 def render(scene: Scene, use: Name | None = None) -> Rendering:
     """Draws a scene; gradients flow to position, rotation, scale, opacity and colour of its instances.
 
-    The equation is in csrc/render.h. Instances that are not finite, or not larger than nothing, draw nothing.
+    And to their stretch, except through the CUDA kernels. The equation is in csrc/render.h. Instances that are not
+    finite, or not larger than nothing, draw nothing.
     `use` names an implementation instead of the one that `implementation` would choose.
 
     Raises RuntimeError if the extension was named and is not available; ValueError, TypeError or IndexError for
-    tensors that do not fit together, and ValueError for texels that require a gradient.
+    tensors that do not fit together, and ValueError for a gradient where there is none: by texels, by stretch on CUDA.
     """
     bitmaps = scene.bitmaps
     chosen = implementation(bitmaps.texels.device, bitmaps.texels.dtype)
@@ -78,9 +79,12 @@ def render(scene: Scene, use: Name | None = None) -> Rendering:
     if chosen.name != "extension":
         raise RuntimeError(chosen.reason)
     instances = scene.instances
+    if bitmaps.texels.is_cuda and instances.stretch is not None and instances.stretch.requires_grad:
+        raise ValueError("the CUDA kernels have no gradient by stretch")
     texels, levels = bitmaps.texels, bitmaps.levels
     if texels.is_cuda:
-        texels, levels = bitmaps.color_cells if scene.mu_blend > 0 else bitmaps.mask_cells
+        colors = scene.mu_blend > 0 or instances.mu_blend is not None
+        texels, levels = bitmaps.color_cells if colors else bitmaps.mask_cells
     color, transmittance, _ = torch.ops.diffbmp.render(
         texels,
         levels,
@@ -94,5 +98,7 @@ def render(scene: Scene, use: Name | None = None) -> Rendering:
         scene.width,
         scene.alpha_max,
         scene.mu_blend,
+        instances.stretch,
+        instances.mu_blend,
     )
     return Rendering(color, transmittance)

@@ -67,8 +67,6 @@ class Run:
                 return Optimization(replace(self._problem, settings=settings))
             self._fit()
             try:
-                if self._problem.start is not None or self._problem.weight is not None:
-                    return Optimization(self._problem)
                 from krita_diffbmp.engine.fused import FusedOptimization
 
                 return FusedOptimization(self._problem)

@@ -31,6 +31,8 @@ class Kind:
     opacity: tuple[float, float] = (-4.0, 4.0)  # logits
     spread: float = 1.2  # of the positions, relative to the canvas
     solid: bool = False  # bitmaps without a transparent pixel
+    stretched: bool = False  # turned over, sheared and of other proportions
+    blended: bool = False  # each instance with a mu_blend of its own
 
 
 def kinds():
@@ -51,6 +53,8 @@ def kinds():
         opacity=st.sampled_from([(-4.0, 4.0), (-1.0, 8.0), (-20.0, 20.0)]),
         spread=st.sampled_from([0.3, 1.2, 5.0]),
         solid=st.booleans(),
+        stretched=st.booleans(),
+        blended=st.booleans(),
     )
 
 
@@ -80,6 +84,8 @@ def scene_of(kind: Kind) -> Scene:
         opacity=uniform(*kind.opacity, kind.count),
         color=uniform(0, 1, kind.count, kind.channels),
         bitmap=torch.from_numpy(rng.integers(0, kind.bitmaps, kind.count).astype(np.int32)),
+        stretch=stretches(rng, kind.count) if kind.stretched else None,
+        mu_blend=uniform(-0.5, 1.5, kind.count).clamp(0, 1) if kind.blended else None,
     )
     return Scene(
         Bitmaps(bitmaps.texels.double(), bitmaps.levels),
@@ -91,6 +97,21 @@ def scene_of(kind: Kind) -> Scene:
     )
 
 
+def stretches(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """[count, 2, 2] of determinant 1 or -1 to a rounding, in float64 numbers that are float32 numbers."""
+    longer, shear = np.exp(rng.uniform(-1, 1, count)), rng.uniform(-1, 1, count)
+    mirrored = rng.choice([-1.0, 1.0], count)
+    matrices = np.stack([longer, shear, np.zeros(count), mirrored / longer], 1).reshape(-1, 2, 2)
+    return (
+        torch.from_numpy(np.where(rng.random((count, 1, 1)) < 0.5, matrices, matrices.swapaxes(1, 2))).float().double()
+    )
+
+
+def parameters_of(scene: Scene) -> tuple[str, ...]:
+    """What a gradient flows to."""
+    return PARAMETERS if scene.instances.stretch is None else (*PARAMETERS, "stretch")
+
+
 def scene_with(scene: Scene, **changes) -> Scene:
     """The same with other values for some of the instances' fields."""
     return dataclasses.replace(scene, instances=dataclasses.replace(scene.instances, **changes))
@@ -98,7 +119,9 @@ def scene_with(scene: Scene, **changes) -> Scene:
 
 def cast(scene: Scene, dtype: torch.dtype) -> Scene:
     """The same in another type, its parameters leaves that require a gradient."""
-    values = {name: getattr(scene.instances, name).detach().to(dtype).requires_grad_() for name in PARAMETERS}
+    values = {name: getattr(scene.instances, name).detach().to(dtype).requires_grad_() for name in parameters_of(scene)}
+    if scene.instances.mu_blend is not None:
+        values["mu_blend"] = scene.instances.mu_blend.to(dtype)
     texels = scene.bitmaps.texels.to(dtype)
     return dataclasses.replace(scene_with(scene, **values), bitmaps=Bitmaps(texels, scene.bitmaps.levels))
 
@@ -124,7 +147,7 @@ def smooth_pixels(scene: Scene, margin: float) -> torch.Tensor:
     y, x = torch.meshgrid(torch.arange(scene.height), torch.arange(scene.width), indexing="ij")
     pixels = torch.stack([x.flatten(), y.flatten()], 1).double() + 0.5
     instances = dataclasses.replace(
-        scene.instances, **{name: getattr(scene.instances, name).detach().double() for name in PARAMETERS}
+        scene.instances, **{name: getattr(scene.instances, name).detach().double() for name in parameters_of(scene)}
     )
     level = reference.mip_levels(scene.bitmaps, instances)
     every = torch.arange(len(instances.scale))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from strategies import MARGINS, Kind, relative_error, scene_of, smooth_pixels, weights
+from strategies import MARGINS, Kind, relative_error, scene_of, smooth_pixels, stretches, weights
 
 import build_ext
 from krita_diffbmp.engine import extension, gpu, optimize, pyramid, reference, schedule
@@ -19,7 +19,7 @@ from krita_diffbmp.engine.optimize import Optimization
 from krita_diffbmp.engine.render import implementation, render
 from krita_diffbmp.engine.run import Run
 from krita_diffbmp.engine.scene import Bitmaps, Instances, Scene
-from krita_diffbmp.problem import Bitmap, Problem, Settings
+from krita_diffbmp.problem import Bitmap, Freeze, Placements, Problem, Settings, Start
 
 NAMES = ("position", "rotation", "scale", "opacity", "color")
 KINK = 1e-3  # texels: nearer to a texel line, float32 and float64 may disagree on which side a sample lies
@@ -60,6 +60,8 @@ def random_scene(seed, *, count=None, size=None, scale=(0.05, 3.0), alpha_max=0.
         opacity=f(rng.uniform(-4, 4, count)),
         color=f(rng.uniform(0, 1, (count, channels))),
         bitmap=torch.from_numpy(rng.integers(0, len(sizes), count).astype(np.int32)),
+        stretch=stretches(rng, count) if seed // 9 % 2 == 1 else None,
+        mu_blend=f(rng.uniform(-0.5, 1.5, count).clip(0, 1)) if seed // 18 % 2 == 1 else None,
     )
     bitmaps = pyramid.pack(pictures)
     return Scene(Bitmaps(bitmaps.texels.double(), bitmaps.levels), instances, height, width, alpha_max, mu_blend)
@@ -69,6 +71,9 @@ def moved(scene, device, dtype=torch.float32, *, differentiable=False):
     values = {name: getattr(scene.instances, name).to(device, dtype) for name in NAMES}
     if differentiable:
         values = {name: value.clone().requires_grad_() for name, value in values.items()}
+    for name in ("stretch", "mu_blend"):
+        given = getattr(scene.instances, name)
+        values[name] = None if given is None else given.to(device, dtype)
     instances = Instances(**values, bitmap=scene.instances.bitmap.to(device))
     bitmaps = Bitmaps(scene.bitmaps.texels.to(device, dtype), scene.bitmaps.levels)
     return Scene(bitmaps, instances, scene.height, scene.width, scene.alpha_max, scene.mu_blend)
@@ -195,7 +200,8 @@ def test_instances_that_are_not_finite_draw_nothing():
     bad = [*range(5), *range(10, 15), 30, 31]
     good = torch.ones(60, dtype=torch.bool)
     good[bad] = False
-    rest = Instances(**{name: value[good] for name, value in vars(scene.instances).items()})
+    there = {name: value for name, value in vars(scene.instances).items() if value is not None}
+    rest = Instances(**{name: value[good] for name, value in there.items()})
     drawn = render(scene)
     wanted = render(Scene(scene.bitmaps, rest, scene.height, scene.width, scene.alpha_max, scene.mu_blend))
     assert drawn.color.isfinite().all() and torch.equal(drawn.color, wanted.color)
@@ -223,13 +229,15 @@ def test_opaque_stacks_keep_their_gradients():
 def operator_arguments(scene):
     cells, levels = scene.bitmaps.color_cells
     values = [getattr(scene.instances, name) for name in (*NAMES, "bitmap")]
-    return [cells, levels, *values, scene.height, scene.width, scene.alpha_max, scene.mu_blend]
+    look = [scene.height, scene.width, scene.alpha_max, scene.mu_blend]
+    return [cells, levels, *values, *look, scene.instances.stretch, scene.instances.mu_blend]
 
 
 @needs_cuda
 @pytest.mark.cuda
-def test_torch_accepts_the_operators():
-    scene = moved(random_scene(7, count=20, size=(30, 40)), "cuda", differentiable=True)
+@pytest.mark.parametrize("seed", [7, 34])
+def test_torch_accepts_the_operators(seed):
+    scene = moved(random_scene(seed, count=20, size=(30, 40)), "cuda", differentiable=True)
     arguments = operator_arguments(scene)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.diffbmp.render.default, tuple(arguments), test_utils=checks)
@@ -267,7 +275,14 @@ def test_bad_arguments_are_refused_or_draw_nothing():
         with pytest.raises(error, match="diffbmp"):
             draw(*with_(index, value))
     with pytest.raises(ValueError, match="planes of cells"):
-        draw(scene.bitmaps.mask_cells[0], scene.bitmaps.mask_cells[1], *arguments[2:-1], 0.5)
+        draw(scene.bitmaps.mask_cells[0], scene.bitmaps.mask_cells[1], *arguments[2:11], 0.5)
+    with pytest.raises(ValueError, match="planes of cells"):
+        draw(*scene.bitmaps.mask_cells, *arguments[2:11], 0.0, None, torch.zeros(20, device="cuda"))
+    with pytest.raises(ValueError, match="stretch has shape"):
+        draw(*arguments[:12], torch.zeros(20, 4, device="cuda"), None)
+    with pytest.raises(ValueError, match="no gradient by stretch"):
+        stretch = torch.eye(2, device="cuda").repeat(20, 1, 1).requires_grad_()
+        render(replace(scene, instances=replace(scene.instances, stretch=stretch)))
     # What only the device can see is not read: a bitmap that is not there draws nothing.
     lost = with_(7, torch.full_like(arguments[7], 99))
     assert (draw(*lost)[1] == 1).all()
@@ -419,6 +434,70 @@ def test_a_run_on_the_gpu_repeats_itself_bit_for_bit(background):
     assert steps[0] and steps[0][-1] == steps[1][-1]
     for name, values in vars(first.result().placements).items():
         assert np.array_equal(values, getattr(second.result().placements, name)), name
+
+
+def refinement(size=(96, 128), channels=3, count=60, added=0, **settings):
+    """Instances of every shape and share of colours, some of them frozen in part or whole, and a soft selection."""
+    rng = np.random.default_rng(4)
+    frozen = rng.integers(0, Freeze.ALL, count, endpoint=True).astype(np.uint8)
+    frozen[::4] = Freeze.ALL
+    given = Placements(
+        position=(rng.uniform(0, 1, (count, 2)) * size[::-1]).astype(np.float32),
+        rotation=rng.uniform(-7, 7, count).astype(np.float32),
+        scale=np.exp(rng.uniform(-1, 1, count)).astype(np.float32),
+        opacity=rng.uniform(0, 1, count).round(1).astype(np.float32),
+        color=rng.random((count, channels), dtype=np.float32),
+        bitmap=rng.integers(0, 3, count).astype(np.int32),
+        stretch=stretches(rng, count).numpy().astype(np.float32),
+        mu_blend=rng.uniform(-0.5, 1.5, count).clip(0, 1).astype(np.float32),
+    )
+    weight = rng.random(size, dtype=np.float32)
+    weight[: size[0] // 3] = 0
+    return replace(problem(size, channels, **settings), start=Start(given, frozen, added, primitives=2), weight=weight)
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("background", ["noise", "white", "transparent"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_refinements_steps_are_those_of_autograd(background, channels, monkeypatch):
+    monkeypatch.setattr(schedule, "REFINEMENT", 0.02)
+    wanted = refinement(channels=channels, background=background, device="cuda", steps=50)
+    plain, fused = Optimization(wanted), FusedOptimization(wanted)
+    before = plain.result()
+    assert fused.result().psnr == pytest.approx(before.psnr, abs=1e-3)
+    losses = [plain._advance()[0] for _ in range(50)]
+    for shown in fused:
+        assert shown.loss == pytest.approx(losses[shown.step - 1], rel=1e-3)
+    moved, exact = fused._parameters.to("cpu"), plain._parameters.copy().to("cpu")
+    for name in ("position", "rotation", "log_size", "opacity", "color"):
+        difference = (getattr(moved, name) - getattr(exact, name)).abs()
+        assert difference.median() < 2e-3 and difference.quantile(0.9) < 0.05, (name, difference.flatten().sort()[0])
+
+
+@needs_cuda
+@pytest.mark.cuda
+def test_a_refinement_on_the_gpu_leaves_what_is_frozen_and_never_makes_it_worse():
+    wanted = refinement(device="cuda", added=12, steps=120)
+    begun = Run(wanted).result()
+    assert wanted.start is not None and begun.step == 0 and begun.psnr == begun.start_psnr
+    on_cpu = Run(replace(wanted, settings=replace(wanted.settings, device="cpu"))).result()
+    assert begun.psnr == pytest.approx(on_cpu.psnr, abs=1e-2)
+    for name, values in vars(wanted.start.placements).items():
+        assert np.array_equal(getattr(begun.placements, name), values), name
+    run = Run(wanted)
+    for _ in run:
+        pass
+    result = run.result()
+    assert result.source is not None and (result.source < 0).sum() == 12
+    assert begun.psnr is not None and result.psnr > begun.psnr + 1
+    kept = result.source >= 0
+    bits = {"position": 1, "rotation": 2, "scale": 4, "opacity": 8, "color": 16}
+    for name, bit in bits.items():
+        held = (wanted.start.frozen & bit) != 0
+        before, after = getattr(wanted.start.placements, name), getattr(result.placements, name)[kept]
+        assert np.array_equal(after[held], before[held]), name
+        assert not np.array_equal(after[~held], before[~held]), name
 
 
 @needs_cuda

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from strategies import (
     MARGINS,
-    PARAMETERS,
     Kind,
     cast,
     kinds,
+    parameters_of,
     relative_error,
     scene_of,
     scene_with,
@@ -37,16 +37,17 @@ IMAGE_TOLERANCE = {torch.float32: 2e-5, torch.float64: 1.1 * OPAQUE}
 
 def gradients(scene, losses, use):
     """Parameter name to gradients, [len(losses), ...]."""
-    out: dict[str, list[torch.Tensor]] = {name: [] for name in PARAMETERS}
+    names = parameters_of(scene)
+    out: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     drawn = render(scene, use)
     for by_color, by_transmittance in losses:
         pulled = torch.autograd.grad(
             (drawn.color, drawn.transmittance),
-            [getattr(scene.instances, name) for name in PARAMETERS],
+            [getattr(scene.instances, name) for name in names],
             (by_color.to(drawn.color.dtype), by_transmittance.to(drawn.color.dtype)),
             retain_graph=True,
         )
-        for name, gradient in zip(PARAMETERS, pulled, strict=True):
+        for name, gradient in zip(names, pulled, strict=True):
             out[name].append(gradient)
     return {name: torch.stack(values) for name, values in out.items()}
 
@@ -58,7 +59,7 @@ def compare(scene, dtype, *, opaque=False):
     losses = [weights(scene, where, seed) for seed in range(4)]
     truth = gradients(cast(scene, torch.float64), losses, "reference")
     found = gradients(cast(scene, dtype), losses, "extension")
-    for name in PARAMETERS:
+    for name in parameters_of(scene):
         assert relative_error(found[name], truth[name], FLOOR) < TOLERANCE[dtype], name
 
 
@@ -100,19 +101,20 @@ def test_gradients_of_an_opaque_stack_in_a_tile_that_is_not_opaque(seed, mu_blen
     compare(scene, torch.float64)
 
 
-STEPS = {"position": 1e-6, "rotation": 1e-6, "scale": 1e-7, "opacity": 1e-5, "color": 1e-5}
+STEPS = {"position": 1e-6, "rotation": 1e-6, "scale": 1e-7, "opacity": 1e-5, "color": 1e-5, "stretch": 1e-7}
 
 
 @pytest.mark.parametrize("use", ["extension", "reference"])
 @pytest.mark.parametrize("mu_blend", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_gradients_are_finite_differences(use, mu_blend, seed):
     kind = Kind(seed, channels=(1, 3, 4)[seed % 3], mu_blend=mu_blend, width=40, height=30, alpha_max=0.95)
+    kind = dataclasses.replace(kind, stretched=seed >= 3, blended=seed >= 4)
     scene = scene_of(kind)
     losses = weights(scene, smooth_pixels(scene, 1e-3))
     found = gradients(cast(scene, torch.float64), [losses], use)
     generator = torch.Generator().manual_seed(seed)
-    for name in PARAMETERS:
+    for name in parameters_of(scene):
         value = getattr(scene.instances, name)
         direction = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         step = STEPS[name] * direction

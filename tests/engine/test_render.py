@@ -64,7 +64,15 @@ def arguments(scene):
         "width": scene.width,
         "alpha_max": scene.alpha_max,
         "mu_blend": scene.mu_blend,
+        "stretch": instances.stretch,
+        "mu_blends": instances.mu_blend,
     }
+
+
+def taken(instances, which):
+    """Some of the instances."""
+    there = {name: values for name, values in vars(instances).items() if values is not None}
+    return dataclasses.replace(instances, **{name: values[which] for name, values in there.items()})
 
 
 # ---- what is drawn
@@ -114,6 +122,76 @@ def test_tint_counts_by_one_minus_mu_blend(use, mu_blend):
 
 
 @both
+def test_a_mirrored_bitmap_is_the_mirrored_picture(use):
+    scene = scene_of(Kind(seed=13, width=80, height=50, mu_blend=0.5))
+    instances = scene.instances
+    over = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64).expand(len(instances.scale), 2, 2)
+    mirrored = scene_with(
+        scene,
+        position=torch.stack([80 - instances.position[:, 0], instances.position[:, 1]], 1),
+        rotation=-instances.rotation,
+        stretch=over,
+    )
+    drawn, expected = render(mirrored, use), render(scene, use)
+    assert torch.allclose(drawn.color.flip(2), expected.color, atol=1e-9)
+    assert torch.allclose(drawn.transmittance.flip(1), expected.transmittance, atol=1e-9)
+
+
+@both
+def test_a_stretch_that_turns_is_a_rotation(use):
+    scene = scene_of(Kind(seed=14, width=80, height=50))
+    cosine, sine = torch.cos(scene.instances.rotation), torch.sin(scene.instances.rotation)
+    turn = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
+    turned = scene_with(scene, rotation=torch.zeros_like(scene.instances.rotation), stretch=turn)
+    assert torch.allclose(render(turned, use).color, render(scene, use).color, atol=1e-9)
+
+
+@both
+def test_a_sheared_bitmap_keeps_its_area_and_its_corners(use):
+    scene = placed(np.ones((40, 40)), size=(160, 100), position=(80, 50), rotation=0.0)
+    sheared = scene_with(scene, stretch=torch.tensor([[[1.25, 1.0], [0.0, 0.8]]], dtype=torch.float64))
+    alpha = render(sheared, use).alpha
+    assert alpha.sum().item() == pytest.approx(40 * 40, rel=0.02)
+    for u, v in ((-19, -19), (19, -19), (19, 19), (-19, 19)):
+        assert alpha[int(50 + 0.8 * v), int(80 + 1.25 * u + v)] > 0.9
+    assert alpha[int(50 + 0.8 * 19), int(80 - 1.25 * 19)] == 0
+
+
+@both
+@pytest.mark.parametrize("mu_blend", [0.0, 0.4])
+def test_each_instance_may_have_its_own_share_of_the_bitmaps_colours(use, mu_blend):
+    scene = scene_of(Kind(seed=15, width=80, height=50, mu_blend=mu_blend))
+    same = torch.full_like(scene.instances.scale, mu_blend)
+    everyone = render(scene_with(dataclasses.replace(scene, mu_blend=0.9), mu_blend=same), use)
+    assert torch.allclose(everyone.color, render(scene, use).color, atol=1e-12)
+    apart = placed(np.ones((8, 8)), size=(40, 20), position=[(9.0, 9.0), (30.0, 9.0)], color=[0.2, 0.2])
+    drawn = render(scene_with(apart, mu_blend=torch.tensor([0.0, 0.75], dtype=torch.float64)), use).color
+    assert drawn[0, 9, 9].item() == pytest.approx(0.2, abs=1e-3)
+    assert drawn[0, 9, 30].item() == pytest.approx(0.25 * 0.2 + 0.75, abs=1e-3)
+
+
+@both
+@pytest.mark.parametrize(
+    "broken",
+    [[[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]], [[math.nan, 0.0], [0.0, 1.0]], [[1e9, 0.0], [0.0, 1e9]]],
+)
+def test_a_stretch_that_is_none_draws_nothing(use, broken):
+    scene = scene_of(Kind(seed=5, count=6, width=30, height=20, stretched=True))
+    stretch = scene.instances.stretch.clone()
+    stretch[3] = torch.tensor(broken)
+    rest = [0, 1, 2, 4, 5]
+    without = render(dataclasses.replace(scene, instances=taken(scene.instances, rest)), use)
+    damaged = cast(scene_with(scene, stretch=stretch), torch.float64)
+    drawn = render(damaged, use)
+    assert torch.equal(drawn.color, without.color) and torch.equal(drawn.transmittance, without.transmittance)
+    if use == "extension":
+        drawn.color.sum().backward()
+        for parameter in (*PARAMETERS, "stretch"):
+            gradient = getattr(damaged.instances, parameter).grad
+            assert gradient.isfinite().all() and (gradient[3] == 0).all()
+
+
+@both
 def test_backgrounds(use):
     scene = scene_of(Kind(seed=3, width=20, height=10))
     drawn = render(scene, use)
@@ -129,7 +207,7 @@ def test_backgrounds(use):
 @both
 def test_nothing_to_draw(use):
     scene = scene_of(Kind(seed=1, count=3, width=7, height=5))
-    none = Instances(*(getattr(scene.instances, f.name)[:0] for f in dataclasses.fields(Instances)))
+    none = taken(scene.instances, slice(0))
     for empty in (
         dataclasses.replace(scene, instances=none),
         scene_with(scene, position=scene.instances.position + 1e6),
@@ -152,7 +230,7 @@ def test_instance_that_is_no_number_draws_nothing(use, name, value):
     values = getattr(scene.instances, name).clone()
     values[3] = value
     rest = [0, 1, 2, 4, 5]
-    others = Instances(*(getattr(scene.instances, f.name)[rest] for f in dataclasses.fields(Instances)))
+    others = taken(scene.instances, rest)
     without = render(dataclasses.replace(scene, instances=others), use)
     broken = cast(scene_with(scene, **{name: values}), torch.float64)
     drawn = render(broken, use)
@@ -351,6 +429,9 @@ def test_memory_does_not_grow_with_instances_over_a_pixel():
         ({"scale": torch.zeros(4, 1)}, ValueError, "scale has shape"),
         ({"opacity": torch.zeros(5)}, ValueError, "opacity has shape"),
         ({"color": torch.zeros(4, 1)}, ValueError, "color has shape"),
+        ({"stretch": torch.zeros(4, 2)}, ValueError, "stretch has shape"),
+        ({"mu_blends": torch.zeros(3)}, ValueError, "mu_blends has shape"),
+        ({"mu_blends": torch.zeros(4, dtype=torch.float64)}, TypeError, "mu_blends is Double"),
         ({"bitmap": torch.zeros(4, dtype=torch.int64)}, TypeError, "bitmap is Long"),
         ({"bitmap": torch.zeros(3, dtype=torch.int32)}, ValueError, "bitmap has shape"),
         ({"bitmap": torch.tensor([0, 0, 0, 9], dtype=torch.int32)}, IndexError, "instance 3 uses bitmap 9"),
@@ -416,8 +497,10 @@ def test_strided_tensors_are_taken():
 
 @needs_extension
 @pytest.mark.parametrize("mu_blend", [0.0, 0.4])
-def test_operators_pass_torchs_own_check(mu_blend):
-    scene = cast(scene_of(Kind(seed=10, count=5, width=33, height=20, mu_blend=mu_blend)), torch.float32)
+@pytest.mark.parametrize("whole", [False, True])
+def test_operators_pass_torchs_own_check(mu_blend, whole):
+    kind = Kind(seed=10, count=5, width=33, height=20, mu_blend=mu_blend, stretched=whole, blended=whole)
+    scene = cast(scene_of(kind), torch.float32)
     inputs = list(arguments(scene).values())
     torch.library.opcheck(torch.ops.diffbmp.render.default, tuple(inputs))
     detached = [value.detach() if isinstance(value, torch.Tensor) else value for value in inputs]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,69 +28,102 @@ SMALLEST = np.finfo(np.float32).tiny
 Matrix = tuple[float, float, float, float, float, float]  # x' = a x + c y + e, y' = b x + d y + f
 
 
-def live_pieces(problem: Problem, placements: Placements) -> Iterator[LivePiece]:
-    """Every instance as an image under a matrix, backmost first.
+def live_pieces(problem: Problem, placements: Placements, which: Sequence[int] | None = None) -> Iterator[LivePiece]:
+    """Every instance, or only these, as an image under a matrix, in this order, which is backmost first.
 
     Raises DiffBmpError unless the colours are RGB.
     """
     if placements.color.shape[1] != 3:
         raise DiffBmpError("Live layers exist for RGB documents only. Choose painted layers, or convert the document.")
-    mu_blend = problem.settings.mu_blend
-    bitmaps, instances = _scene(problem, placements)
-    for index, level in enumerate(mip_levels(bitmaps, instances)):
-        framed = _framed(bitmaps, level, mu_blend)
+    chosen = _chosen(problem, placements, which)
+    for index, level in enumerate(chosen.levels):
+        mu_blend = chosen.mu_blend[index]
+        framed = _framed(chosen.bitmaps, level, mu_blend)
         yield LivePiece(
-            png=_png(_straight(framed, placements.color[index], mu_blend)),
+            png=_png(_straight(framed, chosen.placements.color[index], mu_blend)),
             width=float(framed.shape[1]),
             height=float(framed.shape[0]),
-            matrix=_matrix(problem, placements, index, level),
-            opacity=float(placements.opacity[index]),
+            matrix=chosen.matrix(index),
+            opacity=float(chosen.placements.opacity[index]),
         )
 
 
-def painted_pieces(problem: Problem, placements: Placements) -> Iterator[PaintedPiece]:
-    """Every instance as the pixels that the engine draws of it at opacity 1, backmost first.
+def painted_pieces(
+    problem: Problem, placements: Placements, which: Sequence[int] | None = None
+) -> Iterator[PaintedPiece]:
+    """Every instance, or only these, as the pixels that the engine draws at opacity 1, in order: backmost first.
 
     An instance wholly outside the picture has its pixels all the same; one too small to meet the centre of a pixel
     has a single transparent one.
     """
-    mu_blend = problem.settings.mu_blend
-    bitmaps, instances = _scene(problem, placements)
-    levels = mip_levels(bitmaps, instances)
-    boxes = bounding_boxes(bitmaps, instances, levels)
+    chosen = _chosen(problem, placements, which)
+    boxes = bounding_boxes(chosen.bitmaps, chosen.instances, chosen.levels)
     low = (boxes[:, :2] - 0.5).ceil().long()  # the first and the last pixel whose centre is within
     high = torch.maximum((boxes[:, 2:] - 0.5).floor().long(), low)
-    for index, level in enumerate(levels):
-        framed = _framed(bitmaps, level, mu_blend)
+    for index, level in enumerate(chosen.levels):
+        mu_blend = chosen.mu_blend[index]
+        framed = _framed(chosen.bitmaps, level, mu_blend)
         left, top = low[index].tolist()
         right, bottom = high[index].tolist()
         x = np.arange(left, right + 1, dtype=np.float32) + np.float32(0.5)
         y = np.arange(top, bottom + 1, dtype=np.float32)[:, None] + np.float32(0.5)
-        a, b, c, d, e, f = _inverse(_matrix(problem, placements, index, level))
-        tint = placements.color[index]
+        a, b, c, d, e, f = _inverse(chosen.matrix(index))
+        tint = chosen.placements.color[index]
         pixels = np.empty((y.size, x.size, len(tint) + 1), np.float32)
         rows = max(1, STRIP // x.size)
         for start in range(0, y.size, rows):
             part = y[start : start + rows]
             drawn = _bilinear(framed, a * x + c * part + np.float32(e - 0.5), b * x + d * part + np.float32(f - 0.5))
             pixels[start : start + rows] = _straight(drawn, tint, mu_blend)
-        yield PaintedPiece(x=left, y=top, pixels=pixels, opacity=float(placements.opacity[index]))
+        yield PaintedPiece(x=left, y=top, pixels=pixels, opacity=float(chosen.placements.opacity[index]))
 
 
-def _scene(problem: Problem, placements: Placements) -> tuple[Bitmaps, Instances]:
-    """Bitmaps and instances at the resolution of the document."""
-    largest = np.full(len(problem.bitmaps), SMALLEST)
-    np.maximum.at(largest, placements.bitmap, placements.scale)
-    bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=largest.tolist())
+@dataclass(frozen=True)
+class _Chosen:
+    """The instances that become pieces, at the resolution of the document."""
+
+    placements: Placements
+    mu_blend: list[float]
+    bitmaps: Bitmaps  # those in use
+    instances: Instances
+    levels: Tensor  # [N, LEVEL_FIELDS], what each draws
+
+    def matrix(self, index: int) -> Matrix:
+        """From texels of the level, (0, 0) being the corner of its border, to pixels of the document."""
+        _, width, height = self.levels[index, :3].tolist()
+        bitmap_width, bitmap_height = pyramid.level_size(self.bitmaps, int(self.instances.bitmap[index]), 0)
+        x, y = self.placements.position[index].tolist()
+        scale, angle = float(self.placements.scale[index]), float(self.placements.rotation[index])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        if self.placements.stretch is not None:
+            turn = turn @ self.placements.stretch[index]
+        (a, c), (b, d) = (turn * [scale * bitmap_width / width, scale * bitmap_height / height]).tolist()
+        half_width, half_height = width / 2 + 1, height / 2 + 1
+        return a, b, c, d, x - a * half_width - c * half_height, y - b * half_width - d * half_height
+
+
+def _chosen(problem: Problem, placements: Placements, which: Sequence[int] | None) -> _Chosen:
+    if which is not None:
+        there = {name: values for name, values in vars(placements).items() if values is not None}
+        placements = replace(placements, **{name: values[np.asarray(which, np.intp)] for name, values in there.items()})
+    # Only the bitmaps in use, since their pyramids are what takes time; the first of all where there are no instances.
+    used, bitmap = np.unique(placements.bitmap, return_inverse=True)
+    used = used if len(used) else np.zeros(1, np.int32)
+    largest = np.full(len(used), SMALLEST)
+    np.maximum.at(largest, bitmap, placements.scale)
+    bitmaps = pyramid.pack([problem.bitmaps[index].pixels for index in used], max_scale=largest.tolist())
     instances = Instances(
         position=torch.from_numpy(placements.position),
         rotation=torch.from_numpy(placements.rotation),
         scale=torch.from_numpy(placements.scale),
         opacity=torch.from_numpy(placements.opacity),
         color=torch.from_numpy(placements.color),
-        bitmap=torch.from_numpy(placements.bitmap),
+        bitmap=torch.from_numpy(bitmap.astype(np.int32)),
+        stretch=None if placements.stretch is None else torch.from_numpy(placements.stretch),
     )
-    return bitmaps, instances
+    mu_blend = placements.mu_blend
+    blends = [problem.settings.mu_blend] * len(bitmap) if mu_blend is None else mu_blend.tolist()
+    return _Chosen(placements, blends, bitmaps, instances, mip_levels(bitmaps, instances))
 
 
 def _framed(bitmaps: Bitmaps, level: Tensor, mu_blend: float) -> FloatArray:
@@ -102,19 +136,6 @@ def _framed(bitmaps: Bitmaps, level: Tensor, mu_blend: float) -> FloatArray:
     block = planes[:, offset : offset + (width + 2) * (height + 2)]
     texels: FloatArray = block.view(-1, height + 2, width + 2).permute(1, 2, 0).contiguous().numpy()
     return texels
-
-
-def _matrix(problem: Problem, placements: Placements, index: int, level: Tensor) -> Matrix:
-    """From texels of a level, (0, 0) being the corner of its border, to pixels of the document."""
-    _, width, height = level[:3].tolist()
-    bitmap_height, bitmap_width, _ = problem.bitmaps[placements.bitmap[index]].pixels.shape
-    x, y = placements.position[index].tolist()
-    scale, angle = float(placements.scale[index]), float(placements.rotation[index])
-    scale_x, scale_y = scale * bitmap_width / width, scale * bitmap_height / height
-    a, b = scale_x * math.cos(angle), scale_x * math.sin(angle)
-    c, d = -scale_y * math.sin(angle), scale_y * math.cos(angle)
-    half_width, half_height = width / 2 + 1, height / 2 + 1
-    return a, b, c, d, x - a * half_width - c * half_height, y - b * half_width - d * half_height
 
 
 def _inverse(matrix: Matrix) -> Matrix:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from strategies import stretches
 
 from krita_diffbmp.engine import pieces, pyramid, reference
 from krita_diffbmp.engine.scene import Instances, Scene
@@ -33,7 +34,8 @@ def problem(channels=3, mu_blend=0.5):
     )
 
 
-def placements(problem, count=40, seed=0):
+def placements(problem, count=40, seed=0, plain=True):
+    """`plain`: neither stretched nor with shares of colour of their own."""
     rng = np.random.default_rng(seed)
     bitmap = rng.integers(0, len(problem.bitmaps), count).astype(np.int32)
     sides = np.array([max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps])
@@ -44,6 +46,8 @@ def placements(problem, count=40, seed=0):
         opacity=rng.uniform(0.05, 0.99, count).astype(np.float32),
         color=rng.random((count, problem.target.shape[2] - 1), dtype=np.float32),
         bitmap=bitmap,
+        stretch=None if plain else stretches(rng, count).numpy().astype(np.float32),
+        mu_blend=None if plain else rng.uniform(-0.5, 1.5, count).clip(0, 1).astype(np.float32),
     )
 
 
@@ -58,6 +62,8 @@ def drawn(problem, placed):
             opacity=torch.logit(torch.from_numpy(placed.opacity).double() / 0.9999),
             color=torch.from_numpy(placed.color).double(),
             bitmap=torch.from_numpy(placed.bitmap),
+            stretch=None if placed.stretch is None else torch.from_numpy(placed.stretch).double(),
+            mu_blend=None if placed.mu_blend is None else torch.from_numpy(placed.mu_blend).double(),
         ),
         height=SIZE[1],
         width=SIZE[0],
@@ -112,19 +118,21 @@ def sample_live(piece):
     return out
 
 
+@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("mu_blend", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_painted_pieces_composite_to_what_the_engine_draws(channels, mu_blend):
+def test_painted_pieces_composite_to_what_the_engine_draws(channels, mu_blend, plain):
     task = problem(channels, mu_blend)
-    placed = placements(task)
+    placed = placements(task, plain=plain)
     composite = composite_painted(task, placed)
     assert psnr(composite, drawn(task, placed)) > 90
 
 
+@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("mu_blend", [0.0, 0.4, 1.0])
-def test_live_pieces_composite_to_what_the_engine_draws(mu_blend):
+def test_live_pieces_composite_to_what_the_engine_draws(mu_blend, plain):
     task = problem(3, mu_blend)
-    placed = placements(task)
+    placed = placements(task, plain=plain)
     canvas = np.zeros((SIZE[1], SIZE[0], 4))
     for piece in pieces.live_pieces(task, placed):
         over(canvas, sample_live(piece), piece.opacity)
@@ -162,6 +170,20 @@ def test_pixels_come_back_from_a_png(size):
     file = Image.open(io.BytesIO(pieces._png(np.divide(levels, 255, dtype=np.float32))))
     assert file.mode == "RGBA" and file.size == size
     np.testing.assert_array_equal(np.asarray(file), levels)
+
+
+def test_some_of_the_pieces_are_those_of_all():
+    task = problem()
+    placed = placements(task, plain=False)
+    which = [3, 7, 30]
+    painted, live = list(pieces.painted_pieces(task, placed)), list(pieces.live_pieces(task, placed))
+    for index, some, alone in zip(
+        which, pieces.painted_pieces(task, placed, which), pieces.live_pieces(task, placed, which), strict=True
+    ):
+        assert (some.x, some.y, some.opacity) == (painted[index].x, painted[index].y, painted[index].opacity)
+        np.testing.assert_array_equal(some.pixels, painted[index].pixels)
+        assert alone == live[index]
+    assert list(pieces.painted_pieces(task, placed, [])) == [] == list(pieces.live_pieces(task, placed, []))
 
 
 def test_live_pieces_are_for_rgb():

@@ -18,12 +18,12 @@ from enum import Enum
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Capture
-from krita_diffbmp.canvas.space import Space
+from krita_diffbmp.canvas.plan import Plan, pick, plan_for
 from krita_diffbmp.canvas.writeback import WriteBack
 from krita_diffbmp.engine.checks import check_settings
 from krita_diffbmp.feed import Feed
 from krita_diffbmp.libraries import load_torch
-from krita_diffbmp.problem import DiffBmpError, Placements, Problem, Progress, Result, Settings
+from krita_diffbmp.problem import DiffBmpError, Placements, Progress, Result, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
 
@@ -60,13 +60,14 @@ class Worker(threading.Thread):
     notes: tuple[str, ...] = ()  # what the artist should know, such as that a slower path runs
     device = ""  # what is computed on, in words; empty until that is known
     finishing = False
+    plan: Plan = ()  # of the layers, before there is a result
     result: Result | None = None  # before its pieces are made
     failure: BaseException | None = None  # before there is a result; the feed tells of one after that
 
-    def __init__(self, problem: Problem, live: bool, space: Space, predecessor: Worker | None) -> None:
-        """space: of the raw pixels of painted pieces. predecessor: a cancelled worker that may be in its last step."""
+    def __init__(self, captured: Capture, live: bool, predecessor: Worker | None) -> None:
+        """live: the form of a first run's instances. predecessor: a cancelled worker that may be in its last step."""
         super().__init__(name="krita_diffbmp", daemon=True)
-        self.problem, self.live, self.space, self.predecessor = problem, live, space, predecessor
+        self.problem, self.place, self.live, self.predecessor = captured.problem, captured.place, live, predecessor
         self.feed: Feed[Any] = Feed()
         self.go = threading.Event()  # cleared while paused
         self.go.set()
@@ -84,9 +85,11 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.result = self._optimize()
-            if self.result is not None:
-                self._make_pieces(self.result.placements)
+            result = self._optimize()
+            if result is not None:
+                self.plan = plan_for(self.place, result.placements, result.source, self.live)
+                self.result = result
+                self._make_pieces(result.placements)
         except BaseException as failure:
             if self.result is None:
                 self.failure = failure
@@ -124,14 +127,18 @@ class Worker(threading.Thread):
         """Feeds them to the write-back, until it wants no more."""
         from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
 
-        if self.live:
-            for live in live_pieces(self.problem, placements):
-                if not self.feed.put(live, len(live.png)):
-                    return
-        else:
-            for raw in map(self.space.raw_piece, painted_pieces(self.problem, placements)):
-                if not self.feed.put(raw, len(raw.raw)):
-                    return
+        made = [entry for entry in self.plan if not entry.copied]
+        live = live_pieces(self.problem, pick(placements, [entry.index for entry in made if entry.live]))
+        painted = painted_pieces(self.problem, pick(placements, [entry.index for entry in made if not entry.live]))
+        for entry in made:
+            if entry.live:
+                piece = next(live)
+                wanted = self.feed.put(piece, len(piece.png))
+            else:
+                raw = self.place.space.raw_piece(next(painted))
+                wanted = self.feed.put(raw, len(raw.raw))
+            if not wanted:
+                return
 
 
 class Job(QObject):
@@ -197,7 +204,7 @@ class Job(QObject):
         predecessor = self._worker if self._worker is not None and self._worker.is_alive() else None
         self.captured = captured
         self.written = (0, 0)
-        self._worker = Worker(captured.problem, live, captured.place.space, predecessor)
+        self._worker = Worker(captured, live, predecessor)
         self._worker.start()
         self._timer.start()
         self._enter(Phase.STARTING)
@@ -269,10 +276,16 @@ class Job(QObject):
 
     def _write(self, worker: Worker, result: Result, captured: Capture) -> None:
         self._timer.stop()
-        self.written = (0, len(result.placements.bitmap))
+        self.written = (0, len(worker.plan))
         self._enter(Phase.WRITING)
         writeback = WriteBack(
-            captured.place, worker.feed, worker.live, result.placements, captured.problem.settings, parent=self
+            captured.place,
+            worker.feed,
+            worker.plan,
+            result.placements,
+            captured.problem.settings,
+            psnr=result.psnr,
+            parent=self,
         )
         writeback.progress.connect(self._layer_made)
         writeback.done.connect(lambda group: self._end(success(result, captured)))

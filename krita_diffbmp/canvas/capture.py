@@ -10,16 +10,28 @@ from functools import lru_cache
 import numpy as np
 
 from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.fingerprint import Seen, cells_of
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, leaves_filters_out, look_of
+from krita_diffbmp.canvas.reading import Reading
 from krita_diffbmp.canvas.records import Source, load
 from krita_diffbmp.canvas.scratch import scratch
 from krita_diffbmp.canvas.space import PROBE_PROFILE, Space
-from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Problem, Settings
+from krita_diffbmp.problem import Bitmap, DiffBmpError, FloatArray, Placements, Problem, Settings
 from krita_diffbmp.qt import QByteArray, QRect
 
 MAX_PRIMITIVES = 1000
 MIN_CANVAS = 8  # px, the shorter side
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What a group of instances was when its refinement was captured."""
+
+    reading: Reading
+    start: Placements  # of the Problem
+    parts: tuple[int, ...]  # at [i], which of reading.parts the start's i-th placement is
+    remade: frozenset[int]  # of the start's, that look different now by no change of theirs: their bitmap was repainted
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Place:
     group: Source
     primitives: tuple[Source, ...]  # one for each of Problem.bitmaps
     live_refusal: str  # why the live form is not faithful in this document; empty where it is
+    refinement: Refinement | None = None  # None: a first run
 
 
 @dataclass(frozen=True)
@@ -52,14 +65,7 @@ def check_choice(document: Document | None, target: Layer | None, group: Layer |
 
     Raises DiffBmpError with a sentence for the docker.
     """
-    if document is None:
-        raise DiffBmpError("Open a document with a photo layer and a group of painted bitmaps.")
-    document.space.check("The document")
-    if min(document.width, document.height) < MIN_CANVAS:
-        raise DiffBmpError(
-            f"The canvas is {document.width} x {document.height} pixels; "
-            f"it needs at least {MIN_CANVAS} x {MIN_CANVAS} to rebuild a picture on."
-        )
+    check_document(document)
     if target is None:
         raise DiffBmpError("Select the layer to rebuild: it is the target.")
     if group is None:
@@ -68,14 +74,7 @@ def check_choice(document: Document | None, target: Layer | None, group: Layer |
         raise DiffBmpError(f"“{group.name}” is not a group: put the bitmaps into a group and select that.")
     if target == group:
         raise DiffBmpError(f"“{target.name}” cannot be target and bitmaps at once: select another layer as target.")
-    if group in target.ancestors():
-        raise DiffBmpError(f"The target “{target.name}” lies in the group “{group.name}”: move it out of the group.")
-    if target in group.ancestors():
-        raise DiffBmpError(f"The group “{group.name}” lies in the target “{target.name}”: move it out of the target.")
-    if not target.has_picture:
-        raise DiffBmpError(f"“{target.name}” has no picture of its own ({target.kind}): select another target.")
-    if not target.shown:
-        raise DiffBmpError(f"The target “{target.name}” is hidden: make it visible, with the groups around it.")
+    check_target(target, group)
     if not group.children():
         raise DiffBmpError(f"The group “{group.name}” is empty: put at least one painted layer into it.")
     count = len(usable(group))
@@ -89,6 +88,30 @@ def check_choice(document: Document | None, target: Layer | None, group: Layer |
             f"The group “{group.name}” has {count} visible layers, more than the {MAX_PRIMITIVES} "
             "bitmaps that can be used: hide some or merge them."
         )
+
+
+def check_document(document: Document | None) -> None:
+    """Raises DiffBmpError with a sentence for the docker where no picture can be rebuilt on the canvas."""
+    if document is None:
+        raise DiffBmpError("Open a document with a photo layer and a group of painted bitmaps.")
+    document.space.check("The document")
+    if min(document.width, document.height) < MIN_CANVAS:
+        raise DiffBmpError(
+            f"The canvas is {document.width} x {document.height} pixels; "
+            f"it needs at least {MIN_CANVAS} x {MIN_CANVAS} to rebuild a picture on."
+        )
+
+
+def check_target(target: Layer, group: Layer) -> None:
+    """Raises DiffBmpError with a sentence for the docker where a layer cannot be the target beside this group."""
+    if group in (target, *target.ancestors()):
+        raise DiffBmpError(f"The target “{target.name}” lies in the group “{group.name}”: move it out of the group.")
+    if target in group.ancestors():
+        raise DiffBmpError(f"The group “{group.name}” lies in the target “{target.name}”: move it out of the target.")
+    if not target.has_picture:
+        raise DiffBmpError(f"“{target.name}” has no picture of its own ({target.kind}): select another target.")
+    if not target.shown:
+        raise DiffBmpError(f"The target “{target.name}” is hidden: make it visible, with the groups around it.")
 
 
 def usable(group: Layer) -> list[Layer]:
@@ -178,10 +201,18 @@ def read_primitives(
             notes.append(f"“{layer.name}” ({width} x {height} px) is larger than the canvas; it is only used smaller.")
         notes += remarks(f"“{layer.name}”", layer, look)
         bitmaps.append(Bitmap(layer.name, look.pixels))
-        sources.append(Source(layer.id, layer.name))
+        sources.append(source_of(layer, document))
     if not bitmaps:
         raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     return tuple(bitmaps), tuple(sources)
+
+
+def source_of(layer: Layer, document: Document) -> Source:
+    """A primitive, with what tells later whether it was repainted."""
+    seen = Seen.of(layer, document)
+    if seen is None:
+        return Source(layer.id, layer.name)
+    return Source(layer.id, layer.name, seen.print, seen.box, cells_of(seen.raw))
 
 
 def remarks(what: str, layer: Layer, look: Look) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from krita import Krita
 
 from krita_diffbmp.canvas.layers import Layer
@@ -81,6 +82,14 @@ class Document:
             if layer.is_group:
                 pending += layer.children()
         return frozenset(ids)
+
+    def selection(self, box: QRect) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """How much of each pixel of a box is selected, [h, w] of 255; None where nothing is selected at all."""
+        selection = self.handle.selection()
+        if selection is None:
+            return None
+        data = selection.pixelData(box.x(), box.y(), box.width(), box.height())
+        return np.frombuffer(bytes(data), np.uint8).reshape(box.height(), box.width())
 
     def annotation(self, key: str) -> bytes:
         """What is stored in the document under that key; empty when nothing is."""

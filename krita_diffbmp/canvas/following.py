@@ -13,18 +13,23 @@ from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import Book, Leaf
 from krita_diffbmp.canvas.poses import Array, affine, after, inverse
 from krita_diffbmp.canvas.reading import Change, Kind
-from krita_diffbmp.canvas.records import Instance, Record
+from krita_diffbmp.canvas.records import Instance, Record, Source
 from krita_diffbmp.canvas.registration import IDENTITY, image_map, image_map_of_boxes, through
 
 STILL = 1e-3  # px that a point near an instance may lie off
 NEAR = affine((64, 0, 0, 64, 0, 0))[..., :2] @ np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])  # px from its position
-SAME = 8 / 255  # by how much the mean of a cell may differ once Krita has resampled it
+# By how much the mean of a cell may differ once Krita has resampled it: a little, and by what crosses its edges.
+SAME = 6 / 255
+CROSSING = 90 / 255  # over the cell's shorter side in px
 COARSE = 4.0  # px: cells smaller than this are taken together
 EARLIER = "An earlier version of DiffBMP wrote the instances: whether they were scaled by hand since cannot be told."
 
 
-def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> None:
-    """Sets what each instance went through, and turns those that cannot be told any more into bitmaps of their own."""
+def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> Array:
+    """Sets what each instance went through, and turns those that cannot be told any more into bitmaps of their own.
+
+    Returns the map [2, 3] that the whole image went through.
+    """
     document = book.document
     for leaf in leaves:
         if leaf.kind is Kind.INSTANCE and leaf.seen is None and not leaf.is_live:
@@ -51,6 +56,7 @@ def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> None:
     for leaf in painted:
         if leaf.map is None:
             become_own(leaf)
+    return common
 
 
 def become_own(leaf: Leaf) -> None:
@@ -76,7 +82,9 @@ def resolution_of(document: Document) -> tuple[float, float]:
 def live_maps(live: Sequence[Leaf], book: Book) -> Array:
     """[N, 2, 3] what the matrix of each went through since it was written."""
     resolution = resolution_of(book.document)
-    now = affine([matrix_of(leaf.layer, resolution) for leaf in live])
+    for leaf in live:
+        leaf.matrix = matrix_of(leaf.layer, resolution)
+    now = affine([leaf.matrix for leaf in live])
     was = np.empty_like(now)
     for i, leaf in enumerate(live):
         assert leaf.instance is not None
@@ -128,7 +136,7 @@ def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int
     elsewhere = after(affine((1, 0, 0, 1, *moved)), common)
     quarters = quarters_of(common)
     if quarters is not None and seen.turned(quarters) == instance.print:
-        leaf.map = elsewhere
+        leaf.map = elsewhere if moved.any() else common
         leaf.changed |= Change.MOVED if moved.any() else Change.NONE
     elif quarters is not None and instance.mu_blend == 0 and seen.turned(quarters, shape=True) == instance.shape:
         leaf.color = seen.color
@@ -136,16 +144,16 @@ def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int
             leaf.map = elsewhere
             leaf.changed |= Change.RECOLORED | (Change.MOVED if moved.any() else Change.NONE)
     elif not np.array_equal(common, IDENTITY):
-        if looks_alike(instance, seen, common, expected, canvas):
+        if looks_alike(instance.cells, seen, common, expected, canvas):
             leaf.map = common
-        elif looks_alike(instance, seen, common, np.add(expected, (*moved, 0, 0)), canvas):
+        elif looks_alike(instance.cells, seen, common, np.add(expected, (*moved, 0, 0)), canvas):
             leaf.map = elsewhere
             leaf.changed |= Change.MOVED
 
 
-def looks_alike(instance: Instance, seen: Seen, common: Array, box: Array, canvas: tuple[int, int]) -> bool:
-    """Whether a picture is in this box what the image's map makes of the one that was written."""
-    cells = cells_from(instance.cells, seen.raw.space)
+def looks_alike(kept: str, seen: Seen, common: Array, box: Array, canvas: tuple[int, int]) -> bool:
+    """Whether a picture is in this box what the image's map makes of the one whose cells were kept."""
+    cells = cells_from(kept, seen.raw.space)
     if cells is None:
         return False
     x, y, width, height = box
@@ -156,9 +164,32 @@ def looks_alike(instance: Instance, seen: Seen, common: Array, box: Array, canva
     while min(width, height) * step / len(cells) < COARSE and step < len(cells):
         step = {1: 2, 2: 3, 3: 6}[step]
     parts = len(cells) // step
+    tolerance = SAME + CROSSING * parts / min(width, height)
     now, was = (each.reshape(parts, step, parts, step, -1).mean(axis=(1, 3)) for each in (now, was))
     known = known.reshape(parts, step, parts, step).all(axis=(1, 3))
-    return bool(known.any() and np.abs(now - was)[known].max() <= SAME)
+    return bool(known.any() and np.abs(now - was)[known].max() <= tolerance)
+
+
+def follow_primitive(source: Source, seen: Seen, common: Array, canvas: tuple[int, int]) -> tuple[Array, bool]:
+    """From the bitmap of a primitive as it is to the one that instances were written of, [2, 3], px from their centres.
+
+    With it, whether the primitive was repainted. What the whole image went through its layers went through as well; a
+    repainted one keeps its centre where the instance's was.
+    """
+    if not source.print or source.box is None or seen.print == source.print:
+        return IDENTITY, False
+    if np.array_equal(common[:, :2], np.eye(2)):
+        return IDENTITY, True
+    turn = np.concatenate([common[:, :2], np.zeros((2, 1))], axis=1)
+    expected = through(common, np.array([source.box], np.float64))[0]
+    found = np.array(seen.box, np.float64)
+    off = found[:2] + found[2:] / 2 - expected[:2] - expected[2:] / 2
+    quarters = quarters_of(common)
+    if (quarters is not None and seen.turned(quarters) == source.print) or (
+        quarters is None and looks_alike(source.cells, seen, common, expected, canvas)
+    ):
+        return after(inverse(turn), affine((1, 0, 0, 1, *off))), False
+    return inverse(turn), True
 
 
 def quarters_of(common: Array) -> Any:

@@ -38,6 +38,7 @@ class Leaf:
     seen: Seen | None = None  # its picture, of a layer that is not live
     map: Array | None = None  # [2, 3] what its pose went through since it was written
     color: tuple[float, ...] | None = None  # None: as it was written
+    matrix: tuple[float, ...] | None = None  # of a live instance, from its image's own units to canvas px
     replaces: str = ""  # id of the instance whose place it took
 
 
@@ -100,8 +101,8 @@ def walk(
         if layer_id not in fixed and layer.is_group and holds_ours(layer, book):
             if not layer.blends_normally or layer.is_masked:
                 book.notes.append(
-                    f"The blending mode, style or masks of the group “{layer.name}” do not count "
-                    "while the instances in it are optimised."
+                    f"The blending mode, style or masks of the group “{layer.name}” do not count, "
+                    "and are not kept in the new version."
                 )
             inside = (*folders, Source(layer_id, layer.name))
             yield from walk(layer, book, fixed, inside, is_shown, opacity * layer.opacity)

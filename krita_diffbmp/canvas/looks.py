@@ -49,35 +49,37 @@ class Part:
     opacity: int  # of 255
 
 
-def look_of(layer: Layer, document: Document, within: QRect | None = None) -> Look | None:
+def look_of(layer: Layer, document: Document, within: QRect | None = None, opaque: bool = False) -> Look | None:
     """How the document composites a layer by itself, at normal blending; None where nothing of it is seen.
 
-    within: only this part of the canvas.
+    within: only this part of the canvas. opaque: as if the layer's opacity were 1.
     Raises DiffBmpError for more than MAX_PIXELS pixels and for colour models that are not read.
     """
+    opacity = OPAQUE if opaque else layer.node.opacity()
     if layer.passes_through:
-        layers = picture_layers(layer, OPAQUE)
+        layers = picture_layers(layer, OPAQUE, opacity)
         parts = [Part(part, raw, at) for part, at in layers if (raw := read(part, document, within)) is not None]
         return composite(document, parts, blend=True) if parts else None
     raw = read(layer, document, within)
     if raw is None:
         return None
     if raw.space != document.space or layer.style:
-        return composite(document, [Part(layer, raw, layer.node.opacity())], blend=False)
+        return composite(document, [Part(layer, raw, opacity)], blend=False)
     pixels, clipped = raw.space.decode(raw.data, raw.box.height(), raw.box.width())
-    pixels[..., -1] *= np.float32(layer.opacity)
-    return Look(raw.box.x(), raw.box.y(), pixels, clipped) if layer.opacity > 0 else None
+    pixels[..., -1] *= np.float32(opacity / OPAQUE)
+    return Look(raw.box.x(), raw.box.y(), pixels, clipped) if opacity > 0 else None
 
 
-def picture_layers(group: Layer, opacity: int) -> Iterator[tuple[Layer, int]]:
+def picture_layers(group: Layer, around: int, own: int) -> Iterator[tuple[Layer, int]]:
     """The layers that a pass-through group hands on to what is below it, the backmost first, and their opacities there.
 
-    opacity: of what is around the group. A group that has no picture itself has its opacity in those of its layers.
+    around, own: the opacities of what is around the group and of the group. A group that has no picture itself has its
+    opacity in those of its layers.
     """
-    opacity = opacity * group.node.opacity() // OPAQUE
+    opacity = around * own // OPAQUE
     for child in group.children():
         if child.visible and child.passes_through:
-            yield from picture_layers(child, opacity)
+            yield from picture_layers(child, opacity, child.node.opacity())
         elif child.visible and child.has_picture:
             yield child, opacity * child.node.opacity() // OPAQUE
 

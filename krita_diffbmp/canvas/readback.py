@@ -8,15 +8,17 @@ of their own.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.following import follow
+from krita_diffbmp.canvas.fingerprint import Seen
+from krita_diffbmp.canvas.following import follow, follow_primitive
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import NUMBERED, Book, Leaf, is_live, leaves_of
-from krita_diffbmp.canvas.poses import after, is_plain, pose_map, pose_of
+from krita_diffbmp.canvas.poses import Array, after, is_plain, pose_map, pose_of
 from krita_diffbmp.canvas.reading import Change, Changes, Kind, Part, Reading, Stretch
 from krita_diffbmp.canvas.records import Record, Source, known_layers, load
 from krita_diffbmp.canvas.registration import IDENTITY
@@ -56,14 +58,15 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
     book = Book.of(document)
     record = book.record(group.id)
     leaves = leaves_of(group, book)
-    follow(leaves, book, record)
+    common = follow(leaves, book, record)
     home = record or next(filter(None, (book.record(leaf.owner) for leaf in leaves if leaf.owner)), None)
     primitives: dict[str, Source] = {}
     for leaf in leaves:
         source = primitive_of(leaf, book)
         if source is not None:
             primitives.setdefault(source.id, source)
-    parts = tuple(parts_of(leaves, book, list(primitives), lock_label))
+    bitmaps, repainted = bitmaps_of(primitives, common, document)
+    parts = tuple(parts_of(leaves, book, bitmaps, lock_label))
     book.notes.extend(remarks(leaves))
     deleted = missing(leaves, record, book)
     return Reading(
@@ -72,8 +75,9 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
         record=record,
         primitive_group=home.primitive_group if home is not None else None,
         primitives=tuple(primitives.values()),
+        repainted=frozenset(repainted),
         parts=parts,
-        changes=count(parts, deleted),
+        changes=replace(count(parts, deleted), sources=len(repainted)),
         notes=tuple(dict.fromkeys(book.notes)),
     )
 
@@ -86,10 +90,25 @@ def primitive_of(leaf: Leaf, book: Book) -> Source | None:
     return record.primitives[leaf.instance.bitmap]
 
 
-def parts_of(leaves: Sequence[Leaf], book: Book, primitives: list[str], lock_label: int) -> Iterator[Part]:
-    """primitives: layer ids"""
-    moved = poses(leaves)
-    numbers = {layer_id: number for number, layer_id in enumerate(primitives)}
+def bitmaps_of(
+    primitives: Mapping[str, Source], common: Array, document: Document
+) -> tuple[dict[str, Array], list[str]]:
+    """What `follow_primitive` finds of each primitive, by layer id: the maps, and the ids of the repainted ones."""
+    maps, repainted = {}, []
+    for layer_id, source in primitives.items():
+        layer = document.layer(layer_id) if source.print else None
+        seen = Seen.of(layer, document) if layer is not None else None
+        maps[layer_id] = IDENTITY
+        if seen is not None:
+            maps[layer_id], is_repainted = follow_primitive(source, seen, common, (document.width, document.height))
+            repainted += [layer_id] * is_repainted
+    return maps, repainted
+
+
+def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], lock_label: int) -> Iterator[Part]:
+    """bitmaps: by the primitives' layer ids, from the bitmap that there is to the one that instances were written of"""
+    moved = poses(leaves, book, bitmaps)
+    numbers = {layer_id: number for number, layer_id in enumerate(bitmaps)}
     restacked = out_of_order(leaves, book)
     for leaf in leaves:
         layer = leaf.layer
@@ -106,6 +125,7 @@ def parts_of(leaves: Sequence[Leaf], book: Book, primitives: list[str], lock_lab
                 frozen=Freeze.ALL if locked or leaf.kind is Kind.FIXED else Freeze(0),
                 changed=leaf.changed,
                 opacity=opacity / OPAQUE * leaf.opacity,
+                around=leaf.opacity,
                 folders=leaf.folders,
             )
             continue
@@ -130,6 +150,7 @@ def parts_of(leaves: Sequence[Leaf], book: Book, primitives: list[str], lock_lab
             frozen=Freeze.ALL if locked else Freeze(instance.frozen),
             changed=changed,
             opacity=strength * leaf.opacity,
+            around=leaf.opacity,
             position=position,
             rotation=rotation,
             scale=scale,
@@ -138,19 +159,34 @@ def parts_of(leaves: Sequence[Leaf], book: Book, primitives: list[str], lock_lab
             mu_blend=record.settings.mu_blend if instance.mu_blend is None else instance.mu_blend,
             primitive=numbers[source.id],
             folders=leaf.folders,
+            written=instance,
+            is_as_written=is_as_written(leaf, bitmaps[source.id]) and changed in (Change.NONE, Change.RESTACKED),
+            matrix=leaf.matrix,
         )
+
+
+def is_as_written(leaf: Leaf, bitmap: Array) -> bool:
+    """Whether what is kept of an instance's layer is true of it as it is."""
+    assert leaf.instance is not None
+    was_live = leaf.instance.matrix is not None
+    return leaf.is_live == was_live and leaf.map is IDENTITY and bitmap is IDENTITY
 
 
 Pose = tuple[tuple[float, float], float, float, Stretch | None]
 
 
-def poses(leaves: Sequence[Leaf]) -> dict[str, Pose]:
-    """The poses of the instances that are no longer where they were written, by layer id."""
-    moved = [
-        leaf
-        for leaf in leaves
-        if leaf.kind is Kind.INSTANCE and leaf.map is not None and not np.array_equal(leaf.map, IDENTITY)
-    ]
+def poses(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array]) -> dict[str, Pose]:
+    """The poses of the instances that are no longer what they were written as, by layer id."""
+    moved: list[Leaf] = []
+    inner: list[Array] = []  # from the bitmap that there is to the one that the instance was written of
+    for leaf in leaves:
+        source = primitive_of(leaf, book)
+        if source is None or leaf.map is None:
+            continue
+        bitmap = bitmaps[source.id]
+        if not (np.array_equal(leaf.map, IDENTITY) and np.array_equal(bitmap, IDENTITY)):
+            moved.append(leaf)
+            inner.append(bitmap)
     written = [leaf.instance for leaf in moved if leaf.instance is not None]
     if not written:
         return {}
@@ -161,8 +197,10 @@ def poses(leaves: Sequence[Leaf]) -> dict[str, Pose]:
         np.reshape([instance.stretch or (1, 0, 0, 1) for instance in written], (-1, 2, 2)),
     )
     maps = np.stack([leaf.map for leaf in moved if leaf.map is not None])
-    position, rotation, scale, stretch = pose_of(after(maps, before))
-    plain, slid = is_plain(stretch), (maps[..., :2] == np.eye(2)).all(axis=(1, 2))
+    bitmap = np.stack(inner)
+    position, rotation, scale, stretch = pose_of(after(after(maps, before), bitmap))
+    plain = is_plain(stretch)
+    slid = ((maps[..., :2] == np.eye(2)) & (bitmap[..., :2] == np.eye(2))).all(axis=(1, 2))
     found: dict[str, Pose] = {}
     for i, (leaf, instance) in enumerate(zip(moved, written, strict=True)):
         place = (float(position[i, 0]), float(position[i, 1]))
@@ -247,8 +285,8 @@ def remarks(leaves: Sequence[Leaf]) -> Iterator[str]:
     odd = [leaf.name for leaf in leaves if leaf.kind is not Kind.FIXED and not leaf.layer.blends_normally]
     if odd:
         yield (
-            f"“{odd[0]}”{f' and {len(odd) - 1} more have' if len(odd) > 1 else ' has'} a blending mode or style, which "
-            "counts as normal while the instances are optimised."
+            f"“{odd[0]}”{f' and {len(odd) - 1} more have' if len(odd) > 1 else ' has'} a blending mode or style: it "
+            "counts as normal, and where the instance changes, it is not kept in the new version."
         )
     lost = [leaf.name for leaf in leaves if leaf.kind is Kind.OWN and Change.NEW in leaf.changed]
     if lost:

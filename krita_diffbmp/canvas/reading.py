@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.records import Record, Source
+from krita_diffbmp.canvas.records import Instance, Record, Source
 from krita_diffbmp.problem import Freeze
 
 Stretch = tuple[float, float, float, float]
@@ -44,6 +44,7 @@ class Part:
     frozen: Freeze
     changed: Change
     opacity: float  # with that of groups around it inside the group that was read
+    around: float  # the opacity of those groups
     position: tuple[float, float] = (0.0, 0.0)  # this and what follows: of an INSTANCE alone
     rotation: float = 0.0
     scale: float = 1.0
@@ -52,6 +53,9 @@ class Part:
     mu_blend: float = 0.0
     primitive: int = -1  # index into Reading.primitives
     folders: tuple[Source, ...] = ()  # the groups around it inside the group that was read, the outermost first
+    written: Instance | None = None  # as it was written, or what it is a copy of was
+    is_as_written: bool = False  # whether its layer is exactly that
+    matrix: tuple[float, ...] | None = None  # of a live INSTANCE, as `Instance.matrix`
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Reading:
     record: Record | None  # of the group, as it was written; None for a group that the artist made of instances
     primitive_group: Source | None  # where the primitives lie; None where nothing is known of it
     primitives: tuple[Source, ...]  # of which the parts are instances
+    repainted: frozenset[str]  # ids of the primitives that were repainted since the instances were written
     parts: tuple[Part, ...]  # the backmost first
     changes: Changes
     notes: tuple[str, ...]  # what could not be read as it was written, a sentence each

@@ -23,8 +23,13 @@ from krita_diffbmp.problem import DiffBmpError, Freeze, Settings
 
 KEY = "diffbmp.results"
 DESCRIPTION = "DiffBMP: the parameters of optimised layers"
+DAMAGED_KEY = "diffbmp.results.damaged"  # records that could not be read, kept as they are
 SCHEMA = 2
 GONE_KEPT = 10  # records of groups that are not in the document: undo and redo bring groups back
+
+
+class NewerRecordsError(DiffBmpError):
+    """A newer version of the plugin wrote what is stored; nothing may be written over it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Source:
 
     id: str
     name: str
-    print: str = ""  # of a primitive: the fingerprint of its picture; empty where that is not known
+    print: str = ""  # this and what follows: of a primitive's picture, see `fingerprint.py`; empty where not known
+    box: tuple[int, int, int, int] | None = None  # x, y, width, height of what is not transparent, canvas px
+    cells: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,17 @@ def freeze(document: Document, layers: dict[str, Freeze]) -> None:
     document.set_annotation(KEY, DESCRIPTION, dump(entries))
 
 
+def check_version(document: Document) -> None:
+    """Raises DiffBmpError when a newer version of the plugin wrote the records; damaged ones are set aside."""
+    try:
+        load(document)
+    except NewerRecordsError:
+        raise
+    except DiffBmpError:
+        document.set_annotation(DAMAGED_KEY, DESCRIPTION, document.annotation(KEY))
+        document.set_annotation(KEY, DESCRIPTION, dump({}))
+
+
 def with_record(document: Document, record: Record) -> bytes:
     """The document's annotation KEY with one more result. Raises DiffBmpError as `read_records` does."""
     entries = load(document)
@@ -151,7 +169,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as problem:
         raise unreadable() from problem
     if schema > SCHEMA:
-        raise DiffBmpError(
+        raise NewerRecordsError(
             f"This document was made with a newer version of DiffBMP (its records are of kind {schema}; "
             f"this version knows up to {SCHEMA}): update the plugin."
         )
@@ -160,10 +178,12 @@ def parse(data: bytes) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def layers_in(data: bytes) -> Mapping[str, str]:
-    try:
-        return {layer: group_id for group_id, entry in parse(data).items() for layer in entry["instances"]}
-    except (KeyError, TypeError) as problem:
-        raise unreadable() from problem
+    found: dict[str, str] = {}
+    for group_id, entry in parse(data).items():
+        instances = entry.get("instances") if isinstance(entry, dict) else None
+        if isinstance(instances, dict):
+            found.update(dict.fromkeys(instances, group_id))
+    return found
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -182,7 +202,7 @@ def from_json(group_id: str, entry: dict[str, Any]) -> Record:
             form=entry["form"],
             target=Source(**entry["target"]),
             primitive_group=Source(**entry["primitive_group"]),
-            primitives=tuple(Source(**source) for source in entry["primitives"]),
+            primitives=tuple(source_from_json(source) for source in entry["primitives"]),
             region=tuple(entry["region"]),
             settings=Settings(**{name: value for name, value in entry["settings"].items() if name in known}),
             instances={layer: instance_from_json(values) for layer, values in entry["instances"].items()},
@@ -199,6 +219,11 @@ def from_json(group_id: str, entry: dict[str, Any]) -> Record:
 
 DEFAULTS = {f.name: f.default for f in fields(Instance) if f.default is not MISSING}
 TUPLES = ("color", "stretch", "matrix", "box")
+
+
+def source_from_json(values: dict[str, Any]) -> Source:
+    box = values.get("box")
+    return Source(**{**values, "box": tuple(box) if box else None})
 
 
 def instance_to_json(instance: Instance) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from krita_diffbmp.canvas.poses import Array, affine, after
 
-IDENTITY = affine((1, 0, 0, 1, 0, 0))
+IDENTITY = affine((1, 0, 0, 1, 0, 0))  # the functions here return this very one where nothing happened
 SHARE = 0.5  # of the layers must have gone through it
 Canvas = tuple[int, int]  # width, height in px
 
@@ -27,6 +27,8 @@ def image_map(was: Canvas, now: Canvas, found: Array) -> Array:
     if counts[most] <= SHARE * len(found):
         return IDENTITY
     common: Array = found[first[most]]
+    if np.abs(common - IDENTITY).max() < 1e-9:
+        return IDENTITY
     return common if was != now or is_symmetry(common, was) else IDENTITY
 
 

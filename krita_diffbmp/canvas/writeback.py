@@ -1,33 +1,36 @@
 """Turns finished pieces into one group of layers above the target, in one undo step.
 
 Every change through Krita's API is an undo step of its own, and there is no macro. So the group is built outside the
-layer tree, in short steps between Krita's own events, and then added whole.
+layer tree, in short steps between Krita's own events, and then added whole. Of a refinement, the group is a new version
+above the one that it goes on from, which is hidden; `versions.py` says what undo does to that.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.fingerprint import Seen, cells_of
-from krita_diffbmp.canvas.following import matrix_of, resolution_of
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
+from krita_diffbmp.canvas.groups import SUBGROUP, UNGROUPED, collapsed_group, filled_group, like, refolded, split
 from krita_diffbmp.canvas.layers import Layer
-from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, load, with_record
+from krita_diffbmp.canvas.plan import Entry, Plan
+from krita_diffbmp.canvas.reading import Kind, Part
+from krita_diffbmp.canvas.recording import instance_of, instance_of_copy, instance_of_own
+from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, Source, load, with_record
 from krita_diffbmp.canvas.scratch import close_scratch
 from krita_diffbmp.canvas.space import RawPiece
+from krita_diffbmp.canvas.versions import hide_replaced, name_of_version, next_version
 from krita_diffbmp.feed import Feed
 from krita_diffbmp.problem import DiffBmpError, LivePiece, Placements, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 
 BUDGET = 0.010  # s of work before Krita's events have their turn
 BREATH = 2  # ms until the next step: many API calls spin the event loop, and timers that are due fire in there instead
+OPAQUE = 255  # Krita's opacity of 1
 PAUSE = 10  # ms between two looks at something that Krita does meanwhile
-UNGROUPED = 1000  # more layers than this go into sub-groups, without which edits in the group become slow
-SUBGROUP = 50  # layers
 
 
 class WriteBack(QObject):
@@ -47,26 +50,40 @@ class WriteBack(QObject):
         self,
         place: Place,
         feed: Feed[Any],
-        live: bool,
+        plan: Plan,
         placements: Placements,
         settings: Settings,
         name: str = "",
+        psnr: float | None = None,
         parent: QObject | None = None,
     ) -> None:
-        """feed: of a LivePiece for each placement if `live`, a RawPiece otherwise, the backmost first.
-        name: of the new group; by default made of the target's name and the settings.
+        """feed: of a piece for each entry of the plan that is not copied, in that order: a LivePiece where the entry
+        is live, a RawPiece otherwise. name: of the new group; by default made of the target's name and the settings.
+        psnr: dB, of the result.
         """
         super().__init__(parent)
-        self.place, self.feed, self.placements, self.settings = place, feed, placements, settings
-        self.form = "live" if live else "painted"
-        self.total = len(placements.bitmap)
-        self.name = (
-            name or f"{place.target.name} from {self.total} {place.group.name} ({self.form}, seed {settings.seed})"
-        )
+        self.place, self.feed, self.plan = place, feed, plan
+        self.placements, self.settings, self.psnr = placements, settings, psnr
+        self.total = len(plan)
+        self.name = name or self.default_name()
+        self.primitives = list(place.primitives)  # of which the instances are
         self.instances: dict[str, Instance] = {}  # by layer id, as far as the layers are made
+        self.fixed: list[str] = []  # ids of the layers that are no instances
         self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
+
+    @property
+    def form(self) -> str:
+        """Of most instances"""
+        live = sum(entry.live for entry in self.plan)
+        return "live" if 2 * live >= max(1, self.total) else "painted"
+
+    def default_name(self) -> str:
+        place = self.place
+        if place.refinement is not None:
+            return name_of_version(place.document, place.refinement.reading.group)
+        return f"{place.target.name} from {self.total} {place.group.name} ({self.form}, seed {self.settings.seed})"
 
     def start(self) -> None:
         """Begins; returns at once."""
@@ -100,12 +117,12 @@ class WriteBack(QObject):
         """The work in steps; yields whether it waits for Krita or a piece, returns the new group's id."""
         self.check_place()
         load(self.place.document)  # records that cannot be added to are told of before anything is written
-        if self.form == "painted":
-            group = yield from self.guarded(self.painted_group(self.place.document.handle))
+        if not any(entry.live and not entry.copied for entry in self.plan):
+            group = yield from self.guarded(self.group(None))
             return (yield from self.attach(group))
         scratch = yield from self.guarded(self.clone())
         try:
-            group = yield from self.guarded(self.live_group(scratch))
+            group = yield from self.guarded(self.group(scratch))
             return (yield from self.attach(group))
         finally:
             close_scratch(scratch)
@@ -142,68 +159,115 @@ class WriteBack(QObject):
         scratch.setBatchmode(True)
         return scratch
 
-    def live_group(self, scratch: Any) -> Generator[bool, None, Any]:
-        """The finished group of vector layers; Krita draws each in the background once it has a place in a group."""
-        workshop = collapsed_group(scratch, self.name)
-        drawn: list[Any] = []
-        pieces: list[LivePiece] = []
-        parent = workshop
-        for index in range(self.total):
-            piece: LivePiece = yield from self.next_piece()
-            if self.starts_subgroup(index):
-                parent = collapsed_group(scratch, self.subgroup_name(index))
-                workshop.addChildNode(parent, None)
-            while Document.active() is None:
-                yield True  # Krita cannot read a shape, and crashes, without any document in front
-            node = live_layer(scratch, self.layer_name(index), piece, self.place)
-            parent.addChildNode(node, None)
-            drawn.append(node)
-            pieces.append(piece)
-            self.progress.emit(index + 1, self.total)
+    def group(self, scratch: Any) -> Generator[bool, None, Any]:
+        """The finished group. scratch: in which live layers are drawn; None where there are none to draw."""
+        layers = yield from self.made(scratch)
+        for entry, node in layers:
+            self.keep(entry, Layer(node))
             yield False
-        yield from wait_until_drawn(drawn, pieces, self.place)
-        scratch.waitForDone()
-        copies = []
-        for node in drawn:
-            copies.append(node.clone())  # Krita may draw a layer anew, which a copy's finished pixels do not feel
-            yield False
-        return (yield from self.gathered(self.place.document.handle, copies))
-
-    def painted_group(self, document: Any) -> Generator[bool, None, Any]:
-        """The finished group of paint layers."""
-        layers = []
-        for index in range(self.total):
-            piece: RawPiece = yield from self.next_piece()
-            layers.append(painted_layer(document, self.layer_name(index), piece, self.place))
-            self.progress.emit(index + 1, self.total)
-            yield False
-        return (yield from self.gathered(document, layers))
-
-    def gathered(self, document: Any, layers: list[Any]) -> Generator[bool, None, Any]:
-        """Finished layers, the backmost first, in one group; where there are many, in sub-groups."""
-        for index, layer in enumerate(layers):
-            written = Layer(layer)
-            self.instances[written.id] = self.instance(index, written)
-            yield False
-        if self.total > UNGROUPED:
+        nodes, document = [node for _, node in layers], self.place.document
+        folders = [entry.folders for entry, _ in layers]
+        if any(folders):
+            nodes = refolded(document, nodes, folders)
+        elif len(nodes) > UNGROUPED:
             subgroups = []
-            for start in range(0, self.total, SUBGROUP):
-                part = layers[start : start + SUBGROUP]
-                subgroups.append(filled_group(document, self.subgroup_name(start), part))
+            for subgroup in split(document.handle, nodes):
+                subgroups.append(subgroup)
                 yield False
-            layers = subgroups
-        return filled_group(document, self.name, layers)
+            nodes = subgroups
+        group = filled_group(document.handle, self.name, nodes)
+        if self.place.refinement is not None:
+            like(group, document, self.place.refinement.reading.group.id)
+            group.setVisible(True)
+        return group
 
-    def starts_subgroup(self, index: int) -> bool:
-        return self.total > UNGROUPED and index % SUBGROUP == 0
+    def made(self, scratch: Any) -> Generator[bool, None, list[tuple[Entry, Any]]]:
+        """Each entry with its finished layer, the backmost first. What was deleted since it was read is left out.
 
-    def subgroup_name(self, index: int) -> str:
-        """index: of its first layer"""
-        return f"{index + 1:04d} to {min(index + SUBGROUP, self.total):04d}"
+        Krita draws live layers in the background once they have a place in a group.
+        """
+        place, document = self.place, self.place.document
+        workshop: Any = collapsed_group(scratch, self.name) if scratch is not None else None
+        layers: list[tuple[Entry, Any]] = []
+        drawn: list[int] = []  # index into layers
+        pieces: list[LivePiece] = []
+        parent: Any = workshop
+        for made, entry in enumerate(self.plan):
+            if entry.copied:
+                original = self.original(entry)
+                if original is not None:
+                    layers.append((entry, original.node.clone()))
+            elif entry.live:
+                live: LivePiece = yield from self.next_piece()
+                if self.total > UNGROUPED and len(drawn) % SUBGROUP == 0:
+                    parent = collapsed_group(scratch, "")
+                    workshop.addChildNode(parent, None)
+                while Document.active() is None:
+                    yield True  # Krita cannot read a shape, and crashes, without any document in front
+                node = self.dressed(live_layer(scratch, entry.name, live, place), entry)
+                parent.addChildNode(node, None)
+                drawn.append(len(layers))
+                pieces.append(live)
+                layers.append((entry, node))
+            else:
+                piece: RawPiece = yield from self.next_piece()
+                layers.append((entry, self.dressed(painted_layer(document.handle, entry.name, piece, place), entry)))
+            self.progress.emit(made + 1, self.total)
+            yield False
+        if drawn:
+            yield from wait_until_drawn([layers[i][1] for i in drawn], pieces, place)
+            scratch.waitForDone()
+        for i in drawn:
+            entry, node = layers[i]
+            layers[i] = entry, node.clone()  # Krita may draw a layer anew, which a copy's finished pixels do not feel
+            yield False
+        return layers
 
-    def layer_name(self, index: int) -> str:
-        primitive = self.place.primitives[int(self.placements.bitmap[index])]
-        return f"{primitive.name} {index + 1:04d}"
+    def dressed(self, node: Any, entry: Entry) -> Any:
+        """A layer that was made anew, with what the artist has given the one that it goes on from."""
+        part, original = self.part_of(entry), self.original(entry)
+        if part is not None and part.around > 0:
+            node.setOpacity(min(OPAQUE, round(node.opacity() / part.around)))
+        if original is not None:
+            node.setColorLabel(original.label)
+            node.setInheritAlpha(original.node.inheritAlpha())
+        return node
+
+    def part_of(self, entry: Entry) -> Part | None:
+        """What an entry goes on from."""
+        refinement = self.place.refinement
+        return refinement.reading.parts[entry.part] if refinement is not None and entry.part >= 0 else None
+
+    def original(self, entry: Entry) -> Layer | None:
+        """The layer that an entry goes on from, if it still exists."""
+        part = self.part_of(entry)
+        return self.place.document.layer(part.layer.id) if part is not None else None
+
+    def keep(self, entry: Entry, layer: Layer) -> None:
+        """Records a finished layer."""
+        place, part = self.place, self.part_of(entry)
+        if part is None or not entry.copied:
+            self.instances[layer.id] = instance_of(self.placements, entry.index, place, layer, part)
+            return
+        instance = None
+        if part.kind is Kind.INSTANCE:
+            assert place.refinement is not None
+            bitmap = self.primitive(place.refinement.reading.primitives[part.primitive])
+            instance = instance_of_copy(part, layer, bitmap, place.document)
+        elif part.kind is Kind.OWN:
+            instance = instance_of_own(part, layer, self.primitive(part.layer), place.document)
+        if instance is not None:
+            self.instances[layer.id] = instance
+        else:
+            self.fixed.append(layer.id)
+
+    def primitive(self, source: Source) -> int:
+        """Index of a primitive; those of hidden instances may not have been captured."""
+        for index, known in enumerate(self.primitives):
+            if known.id == source.id:
+                return index
+        self.primitives.append(source)
+        return len(self.primitives) - 1
 
     def check_document(self) -> None:
         """Raises DiffBmpError unless the document is still open and as it was captured."""
@@ -221,25 +285,33 @@ class WriteBack(QObject):
             )
 
     def check_place(self) -> Layer:
-        """The target, if the result still belongs above it. Raises DiffBmpError where it does not."""
+        """The layer above which the result belongs: the target, or the group that it is a refinement of.
+
+        Raises DiffBmpError where that does not exist any more.
+        """
         self.check_document()
-        target = self.place.document.layer(self.place.target.id)
-        if target is None:
+        place = self.place
+        source = place.refinement.reading.group if place.refinement is not None else place.target
+        layer = place.document.layer(source.id)
+        if layer is None:
+            what = "group" if place.refinement is not None else "target"
             raise DiffBmpError(
-                f"The target “{self.place.target.name}” was deleted before the result could be written; "
+                f"The {what} “{source.name}” was deleted before the result could be written; "
                 "nothing was changed. Undo the deletion and run again."
             )
-        return target
+        return layer
 
     def attach(self, group: Any) -> Generator[bool, None, str]:
-        """Adds the finished group above the target, in steps as `build`."""
+        """Adds the finished group above the target, or the group that it replaces, in steps as `build`."""
         document, result = self.place.document, Layer(group)
         records = with_record(document, self.record(result))
         yield False
-        target, picked = self.check_place(), document.active_layer
+        below, picked = self.check_place(), document.active_layer
         # First, so that nobody meets the group without its record.
         document.set_annotation(KEY, DESCRIPTION, records)
-        target.node.parentNode().addChildNode(group, target.node)  # the one change to the artist's layers
+        below.node.parentNode().addChildNode(group, below.node)  # the one change to the artist's layers
+        if self.place.refinement is not None:
+            hide_replaced(document, result.id)
         self.is_attached = True
         yield True  # Krita takes in the new layers, for its layer list among others,
         yield True  # and the window answers before the next long call
@@ -255,56 +327,21 @@ class WriteBack(QObject):
         return result.id
 
     def record(self, group: Layer) -> Record:
+        place = self.place
+        reading = place.refinement.reading if place.refinement is not None else None
         return Record(
             group_id=group.id,
             form=self.form,
-            target=self.place.target,
-            primitive_group=self.place.group,
-            primitives=self.place.primitives,
-            region=(self.place.x, self.place.y, self.place.width, self.place.height),
+            target=place.target,
+            primitive_group=place.group,
+            primitives=tuple(self.primitives),
+            region=(place.x, place.y, place.width, place.height),
             settings=self.settings,
             instances=self.instances,
-            canvas=(self.place.canvas_width, self.place.canvas_height),
-            space=(self.place.space.model, self.place.space.depth, self.place.space.profile),
+            fixed=tuple(self.fixed),
+            canvas=(place.canvas_width, place.canvas_height),
+            space=(place.space.model, place.space.depth, place.space.profile),
+            version=next_version(place.document, reading.group.id) if reading is not None else 1,
+            previous=reading.group.id if reading is not None else "",
+            psnr=self.psnr,
         )
-
-    def instance(self, index: int, layer: Layer) -> Instance:
-        """layer: the finished one"""
-        placements, document = self.placements, self.place.document
-        seen = Seen.of(layer, document)
-        live = layer.kind == "vectorlayer"
-        x, y = placements.position[index]
-        return Instance(
-            position=(short(x + self.place.x), short(y + self.place.y)),
-            rotation=short(placements.rotation[index]),
-            scale=short(placements.scale[index]),
-            opacity=short(placements.opacity[index]),
-            color=tuple(short(value) for value in placements.color[index]),
-            bitmap=int(placements.bitmap[index]),
-            name=layer.name,
-            layer_opacity=layer.node.opacity(),
-            matrix=matrix_of(layer, resolution_of(document)) if live else None,
-            print=seen.print if seen else "",
-            shape=seen.shape if seen and not live else "",
-            box=seen.box if seen else None,
-            cells=cells_of(seen.raw) if seen and not live else "",
-        )
-
-
-def collapsed_group(document: Any, name: str) -> Any:
-    """Krita spends seconds on the rows of a large group in its layer list unless the group is collapsed."""
-    group = document.createGroupLayer(name)
-    group.setCollapsed(True)
-    return group
-
-
-def filled_group(document: Any, name: str, nodes: Sequence[Any]) -> Any:
-    """With these layers, the backmost first. `setChildNodes` fills an empty group without an undo step."""
-    group = collapsed_group(document, name)
-    group.setChildNodes(list(nodes))
-    return group
-
-
-def short(value: Any) -> float:
-    """What a float32 knows, without the digits that it does not."""
-    return float(f"{value:.9g}")

@@ -276,8 +276,9 @@ def test_children_become_bitmaps_backmost_first_without_the_hidden_and_the_empty
     assert taken.problem.bitmaps[2].pixels[5, 0, 3] == 0
     assert sorted(note.split("“")[1].split("”")[0] for note in taken.notes) == ["adjust", "dot", "empty"]
     children = [Layer(node) for node in primitives.childNodes()]
-    named = {layer.name: Source(layer.id, layer.name) for layer in children}
-    assert taken.place.primitives == (named["leaf 0"], named["leaf 2"], named["nested"])
+    named = {layer.name: layer.id for layer in children}
+    found = {source.name: source.id for source in taken.place.primitives}
+    assert found == {name: named[name] for name in ("leaf 0", "leaf 2", "nested")}
     assert taken.place.target == Source(Layer(target).id, "photo")
     assert taken.place.group == Source(Layer(primitives).id, "leaves")
 

@@ -7,8 +7,8 @@ import numpy as np
 from krita import Krita
 from krita_harness.inside import paint_layer, refresh, trigger
 from krita_harness.steps import Until, cases, limit
-from pieces import HEIGHT, WIDTH, blob, live, matrix, painted
-from written import group_of, scene, write
+from pieces import HEIGHT, WIDTH, matrix
+from readings import VALUES, close, errors, read, written
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
@@ -16,39 +16,6 @@ from krita_diffbmp.canvas.readback import holds_instances, read_back
 from krita_diffbmp.canvas.reading import Change, Kind
 from krita_diffbmp.problem import Freeze
 from krita_diffbmp.qt import QTransform
-
-VALUES = [(70.3 + 8 * i, 60.6 + 5 * i, 0.4 * i - 1.5, 0.7 + 0.06 * i, 0.35 + 0.05 * i) for i in range(12)]
-
-
-def written(form, values=VALUES, **options):
-    document, target, leaves, place = yield from scene(**options)
-    make = live if form == "live" else painted
-    done = yield from write(place, [make(blob(place.space.channels), *value) for value in values], values)
-    return document, target, leaves, group_of(document, done)
-
-
-def read(document, group, **options):
-    return read_back(Document(document), Layer(group), **options)
-
-
-def errors(parts, values=VALUES, change=None):
-    """px, radians and relative scale by which poses differ at most from what was written, after a similarity
-    `change` of (scale, turn, shift x, shift y)."""
-    size, turn, dx, dy = change or (1, 0, 0, 0)
-    worst = np.zeros(3)
-    for part, (x, y, rotation, scale, _) in zip(parts, values, strict=True):
-        c, s = size * math.cos(turn), size * math.sin(turn)
-        place = c * x - s * y + dx, s * x + c * y + dy
-        angle = (part.rotation - rotation - turn + math.pi) % (2 * math.pi) - math.pi
-        found = math.dist(part.position, place), abs(angle), abs(part.scale / (scale * size) - 1)
-        worst = np.maximum(worst, found)
-        assert part.stretch is None
-    return worst
-
-
-def close(worst):
-    """Within what the issue asks of a read-back."""
-    return bool((worst <= (0.01, 1e-4, 1e-4)).all())
 
 
 @cases("live", "painted")

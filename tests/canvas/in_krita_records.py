@@ -32,7 +32,9 @@ def test_a_record_holds_every_instance():
     assert record.form == "live"
     assert record.target == Source(Layer(target).id, "photo")
     assert record.primitive_group == Source(Layer(group).id, "leaves")
-    assert record.primitives == (Source(Layer(group.childNodes()[0]).id, "leaf 0"),)
+    [primitive] = record.primitives
+    assert (primitive.id, primitive.name) == (Layer(group.childNodes()[0]).id, "leaf 0")
+    assert primitive.print and primitive.box == (3, 4, 12, 9)
     assert record.region == (20, 20, 236, 172)
     assert record.settings == Settings()
     assert list(record.instances) == [Layer(child).id for child in node.childNodes()]

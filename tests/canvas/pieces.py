@@ -60,10 +60,14 @@ def png(pixels: np.ndarray) -> bytes:
     return bytes(data)
 
 
-def matrix(width: int, height: int, x: float, y: float, rotation: float, scale: float) -> Matrix:
-    """a b c d e f that puts the bitmap's centre at (x, y): p' = R(rotation) * scale * (p - centre) + (x, y)."""
-    a, b = scale * math.cos(rotation), scale * math.sin(rotation)
-    return a, b, -b, a, x - a * width / 2 + b * height / 2, y - b * width / 2 - a * height / 2
+def matrix(
+    width: int, height: int, x: float, y: float, rotation: float, scale: float, stretch: np.ndarray | None = None
+) -> Matrix:
+    """a b c d e f that puts the bitmap's centre at (x, y): p' = scale R(rotation) stretch (p - centre) + (x, y)."""
+    cosine, sine = scale * math.cos(rotation), scale * math.sin(rotation)
+    linear = np.array([[cosine, -sine], [sine, cosine]]) @ (np.eye(2) if stretch is None else stretch)
+    a, c, b, d = map(float, linear.ravel())
+    return a, b, c, d, x - a * width / 2 - c * height / 2, y - b * width / 2 - d * height / 2
 
 
 def live(
@@ -117,6 +121,16 @@ def painted(
     left, top = math.floor(x) - radius, math.floor(y) - radius
     m = matrix(width, height, x - left, y - top, rotation, scale)
     return PaintedPiece(left, top, resample(pixels, m, 2 * radius, 2 * radius), opacity)
+
+
+def painted_under(pixels: np.ndarray, m: Matrix, opacity: float) -> PaintedPiece:
+    """The bitmap's pixels under a matrix, in the box that holds them."""
+    height, width = pixels.shape[:2]
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ np.array([m[0:2], m[2:4]]) + m[4:]
+    left, top = np.floor(corners.min(0)).astype(int) - 1
+    right, bottom = np.ceil(corners.max(0)).astype(int) + 1
+    moved = (*m[:4], m[4] - left, m[5] - top)
+    return PaintedPiece(int(left), int(top), resample(pixels, moved, right - left, bottom - top), opacity)
 
 
 def placements(values: Sequence[tuple[float, ...]], channels: int = 3) -> Placements:

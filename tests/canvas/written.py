@@ -11,12 +11,18 @@ from known import leaves, random_raw, take
 from krita import Krita
 from krita_harness.inside import Ticks, new_document, paint_layer, refresh
 from krita_harness.steps import Until
-from pieces import placements
+from pieces import matrix, painted_under, placements, png
 
-from krita_diffbmp.canvas.capture import Place
+from krita_diffbmp.canvas.capture import Capture, Place
+from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.plan import Entry, plan_for
+from krita_diffbmp.canvas.readback import read_back
+from krita_diffbmp.canvas.refine import capture_refine
+from krita_diffbmp.canvas.space import RawPiece
 from krita_diffbmp.canvas.writeback import WriteBack
 from krita_diffbmp.feed import Feed
-from krita_diffbmp.problem import LivePiece, PaintedPiece, Settings
+from krita_diffbmp.problem import LivePiece, PaintedPiece, Placements, Settings
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Written:
     said: list[tuple[str, str]]
     progress: list[tuple[int, int]]
     longest_gap: float = 0.0  # s
+    captured: Capture | None = None  # of a refinement
 
     @property
     def outcome(self) -> tuple[str, str]:
@@ -64,14 +71,67 @@ def filled(place: Place, pieces: Sequence[LivePiece | PaintedPiece]) -> Feed[Any
     return feed
 
 
+def refine(
+    document: Any, target: Any, group: Any, change: Any = None, *, added: int = 0, **options: Any
+) -> Generator[Any, None, Written]:
+    """Captures a refinement, takes `change(placements)` for what became of the start, and writes that.
+
+    change: returns Placements and their sources; the start by default. Pieces are made by hand, of the pixels of the
+    problem's bitmaps.
+    """
+    reading = read_back(Document(document), Layer(group))
+    captured = capture_refine(Document(document), Layer(target), reading, Settings(), added=added, **options)
+    start = captured.problem.start
+    assert start is not None
+    placed, source = (change or whole)(start.placements)
+    plan = plan_for(captured.place, placed, source, False)
+    feed: Feed[Any] = Feed()
+    for entry in plan:
+        if not entry.copied:
+            feed.put(piece_of(captured, placed, entry), 0)
+    yield from ()
+    writeback = WriteBack(captured.place, feed, plan, placed, Settings())
+    written = listen(writeback)
+    written.captured = captured
+    writeback.start()
+    yield Until(lambda: written.said, 60, "the refined version")
+    yield 0.3
+    return written
+
+
+def whole(start: Placements) -> tuple[Placements, np.ndarray]:
+    return start, np.arange(len(start.bitmap), dtype=np.int32)
+
+
+def piece_of(captured: Capture, placed: Placements, entry: Entry) -> LivePiece | RawPiece:
+    i = entry.index
+    pixels = captured.problem.bitmaps[placed.bitmap[i]].pixels.copy()
+    mu = 0.0 if placed.mu_blend is None else float(placed.mu_blend[i])
+    pixels[..., :-1] = mu * pixels[..., :-1] + (1 - mu) * placed.color[i]
+    (x, y), turn, scale = placed.position[i], float(placed.rotation[i]), float(placed.scale[i])
+    stretch = np.eye(2) if placed.stretch is None else placed.stretch[i]
+    m = matrix(pixels.shape[1], pixels.shape[0], float(x), float(y), turn, scale, stretch)
+    opacity = float(placed.opacity[i])
+    if entry.live:
+        return LivePiece(png(pixels), pixels.shape[1], pixels.shape[0], m, opacity)
+    return captured.place.space.raw_piece(painted_under(pixels, m, opacity))
+
+
 def begin_with(feed: Feed[Any], live: bool, place: Place, values: Sequence[tuple[float, ...]]) -> Written:
-    writeback = WriteBack(place, feed, live, placements(values, place.space.channels), Settings())
+    placed = placements(values, place.space.channels)
+    writeback = WriteBack(place, feed, plan_for(place, placed, None, live), placed, Settings())
+    written = listen(writeback)
+    writeback.start()
+    return written
+
+
+def listen(writeback: WriteBack) -> Written:
+    """What it will say."""
     written = Written(writeback, [], [])
     writeback.done.connect(lambda group: written.said.append(("done", group)))
     writeback.failed.connect(lambda failure: written.said.append(("failed", str(failure))))
     writeback.cancelled.connect(lambda: written.said.append(("cancelled", "")))
     writeback.progress.connect(lambda made, total: written.progress.append((made, total)))
-    writeback.start()
     return written
 
 

@@ -102,6 +102,7 @@ class Steps:
         self._white = white
         self._loss = ("constant" if background == "white" else background, white, seed)
         self._weight = weight
+        self._aim: tuple[Tensor, Tensor | None] = (self._target, weight)  # of the steps
         bounds = None if limits is None else torch.stack([_state(limits.low), _state(limits.high)]).to(device)
         self._given = (stretch, mu_blends, bounds)
         self._adam = (list(rates), factors.to(device, torch.float32), list(BETAS), list(log_sizes))
@@ -109,6 +110,10 @@ class Steps:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._cells: tuple[Tensor, Tensor] | None = None
         self._stream.wait_stream(torch.cuda.current_stream(device))
+
+    def aim(self, target: Tensor, weight: Tensor | None) -> None:
+        """What the steps go for instead, before the first of them."""
+        self._aim = target.contiguous(), weight
 
     def use(self, bitmaps: Bitmaps) -> None:
         """What is drawn from here on; call it again when instances were moved about."""
@@ -177,9 +182,7 @@ class Steps:
             graph.capture_begin(capture_error_mode="thread_local")
             try:
                 for _ in range(count):
-                    torch.ops.diffbmp.optimize_step(
-                        *run, self._target, self._weight, *self._look, *self._loss, *self._adam
-                    )
+                    torch.ops.diffbmp.optimize_step(*run, *self._aim, *self._look, *self._loss, *self._adam)
             finally:
                 graph.capture_end()
         return graph
@@ -235,7 +238,13 @@ class FusedOptimization(Optimization):
         self._steps.evaluate(self._sharp)
         if self._beginning is not None:
             self._start_psnr = losses.psnr(self._steps.report().wait()[2])
-            self._change(lambda: self._place_new(render(self._scene(self._sharp))))
+            self._change(self._look_around)
+
+    def _look_around(self) -> None:
+        rendering = render(self._scene(self._sharp))
+        if self._selected is not None:
+            self._steps.aim(self._aim(self._selected, rendering), None)
+        self._place_new(rendering)
 
     def __iter__(self) -> Iterator[Progress]:
         total = self._problem.settings.steps

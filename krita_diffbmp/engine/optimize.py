@@ -65,7 +65,7 @@ class Optimization:
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
         target = working_target(problem.target, settings.working_size)
-        weight = None if problem.weight is None else working_weight(problem.weight, target)
+        selected = None if problem.weight is None else working_weight(problem.weight, target)
         self._channels, self._height, self._width = target.shape[0] - 1, *target.shape[1:]
         low, high = size_range(settings, self._height, self._width)
         self._size_bounds = math.log(low), math.log(high)
@@ -74,14 +74,15 @@ class Optimization:
         self._beginning: Beginning | None = None
         largest = [high] * len(problem.bitmaps)  # px, longest sides
         begins_any = problem.start is None or problem.start.added > 0
-        if begins_any and weight is not None and not (weight * target[-1]).sum() > 0:
+        if begins_any and selected is not None and not (selected * target[-1]).sum() > 0:
             raise DiffBmpError(
                 "The target is transparent where it is selected. Select a part that has been painted on."
             )
         if problem.start is None:
-            parameters = initialize(target, len(problem.bitmaps), settings, self._generator, weight)
+            parameters = initialize(target, len(problem.bitmaps), settings, self._generator, selected)
         else:
-            self._beginning = beginning = begin(problem, problem.start, self._height, self._width, self._generator)
+            size = self._height, self._width
+            self._beginning = beginning = begin(problem, problem.start, *size, self._generator, selected)
             parameters, largest = beginning.parameters.copy(), beginning.largest
             self._alpha_max, self._recycled = beginning.alpha_max, beginning.new
             self._unlearned = beginning.unlearned(self._device)
@@ -89,7 +90,8 @@ class Optimization:
         self._parameters = parameters.to(self._device)
 
         self._target = target = target.to(self._device)
-        self._weight = None if weight is None else weight.to(self._device)
+        self._selected = None if selected is None else selected.to(self._device)
+        self._weight = None if self._selected is None else self._selected / self._selected.mean()
         self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
         self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
         self._noise = self._make_noise()
@@ -152,7 +154,20 @@ class Optimization:
         rendering = self._evaluate()
         if self._beginning is not None:
             self._start_psnr = self._psnr
+            if self._selected is not None:
+                aim = self._aim(self._selected, rendering)
+                self._error = losses.SquaredError(aim[:-1], aim[-1])
             self._place_new(rendering)
+
+    def _aim(self, selected: Tensor, rendering: Rendering) -> Tensor:
+        """What a refinement makes of the target, [C + 1, H, W] colour and transmittance: outside what is selected, the
+        picture that is there.
+
+        Where it is selected in part, a squared error from each, weighed by s and 1 - s, is that from their mean.
+        """
+        target = torch.cat([self._target_color, self._target_transmittance[None]])
+        there = torch.cat([rendering.color, rendering.transmittance[None]])
+        return torch.lerp(there, target, selected)
 
     def _place_new(self, rendering: Rendering) -> None:
         """Gives new instances a place where the picture is worst."""

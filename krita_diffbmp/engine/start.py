@@ -13,7 +13,7 @@ from torch import Tensor
 
 from krita_diffbmp.engine.initialize import Parameters, size_range
 from krita_diffbmp.engine.scene import OPACITY_LIMIT
-from krita_diffbmp.problem import FloatArray, Freeze, Placements, Problem, Start
+from krita_diffbmp.problem import DiffBmpError, FloatArray, Freeze, Placements, Problem, Start
 
 # How near to 0 and 1 a logit stands: of what is frozen, and of what is to learn, which it hardly would further out.
 FROZEN_MARGIN = 1e-12
@@ -92,9 +92,28 @@ class Beginning:
         return placements, self.source[there]
 
 
-def begin(problem: Problem, start: Start, height: int, width: int, generator: torch.Generator) -> Beginning:
-    """The start of a problem on a canvas of the working size."""
+def begin(
+    problem: Problem,
+    start: Start,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    selected: Tensor | None = None,
+) -> Beginning:
+    """The start of a problem on a canvas of the working size.
+
+    Instances that do not reach to where `selected` [height, width] is more than 0 are frozen whole.
+
+    Raises DiffBmpError if that leaves nothing to do.
+    """
     settings, given = problem.settings, start.placements
+    ratio = np.array([width / problem.target.shape[1], height / problem.target.shape[0]])
+    if selected is not None:
+        start = replace(start, frozen=np.where(_reaches(problem, given, ratio, selected), start.frozen, Freeze.ALL))
+        if start.added == 0 and (start.frozen == Freeze.ALL).all():
+            raise DiffBmpError(
+                "No instance that may change lies within the selection. Select around some, or let new ones be added."
+            )
     free = np.flatnonzero((start.frozen & Freeze.ALL) != Freeze.ALL)
     first = int(free[-1]) + 1 if len(free) else len(given.bitmap)
     new = slice(first, first + start.added)
@@ -104,7 +123,6 @@ def begin(problem: Problem, start: Start, height: int, width: int, generator: to
 
     alpha_max = max(settings.alpha_max, float(given.opacity.max(initial=0)))
     most = min(alpha_max, OPACITY_LIMIT)
-    ratio = np.array([width / problem.target.shape[1], height / problem.target.shape[0]])
     sides = np.array([max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps])
     margin = {bit: np.where(frozen & bit, FROZEN_MARGIN, FREE_MARGIN) for bit in (Freeze.OPACITY, Freeze.COLOR)}
     parameters = Parameters(
@@ -145,6 +163,24 @@ def begin(problem: Problem, start: Start, height: int, width: int, generator: to
     if start.added:
         largest[: start.primitives] = np.maximum(largest[: start.primitives], math.exp(high))
     return Beginning(placements, parameters, limits, source, new, alpha_max, largest.tolist())
+
+
+def _reaches(
+    problem: Problem, given: Placements, ratio: npt.NDArray[np.float64], selected: Tensor
+) -> npt.NDArray[np.bool_]:
+    """Which instances may show where it is selected: [N], by a square that holds each however it is turned."""
+    sizes = np.array([bitmap.pixels.shape[1::-1] for bitmap in problem.bitmaps])[given.bitmap] / 2  # [N, 2]
+    corners = np.stack([sizes, sizes * [1, -1]], 2)  # [N, 2, 2]: two of them, the others lie opposite
+    if given.stretch is not None:
+        corners = given.stretch @ corners
+    reach = np.hypot(corners[:, 0], corners[:, 1]).max(1, initial=0) * given.scale * math.sqrt(ratio.prod()) + 1  # px
+    sums = np.zeros((selected.shape[0] + 1, selected.shape[1] + 1), np.int64)
+    sums[1:, 1:] = (selected > 0).cpu().numpy().cumsum(0).cumsum(1)
+    centre, limit = given.position * ratio, np.array(selected.shape[::-1])
+    x0, y0 = np.clip(np.floor(centre - reach[:, None]), 0, limit).astype(int).T
+    x1, y1 = np.clip(np.ceil(centre + reach[:, None]), 0, limit).astype(int).T
+    inside: npt.NDArray[np.bool_] = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
+    return inside
 
 
 def _filled(like: Parameters, value: float) -> Parameters:

@@ -37,16 +37,15 @@ def working_target(target: FloatArray, working_size: int) -> Tensor:
 
 
 def working_weight(weight: FloatArray, target: Tensor) -> Tensor:
-    """What the error of each pixel of a working target [C + 1, h, w] counts: [h, w], of mean 1.
+    """What the error of each pixel of a working target [C + 1, h, w] counts: [h, w] in [0, 1].
 
     Raises DiffBmpError where nothing counts.
     """
     values = torch.from_numpy(np.clip(weight, 0, 1).astype(np.float32))
     values = area_resize(area_resize(values, target.shape[1], dim=0), target.shape[2], dim=1)
-    mean = values.mean(dtype=torch.float64).item()
-    if not mean > 0:
+    if not values.mean() > 0:
         raise DiffBmpError("The selection leaves nothing of the target. Select a part of it, or deselect.")
-    return values / mean
+    return values
 
 
 def preview_image(color: Tensor, transmittance: Tensor) -> npt.NDArray[np.uint8]:

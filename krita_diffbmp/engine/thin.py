@@ -113,7 +113,7 @@ class _Canvas:
         instances = replace(instances, **unlearned)
         self._scene = Scene(bitmaps, instances, height, width, beginning.alpha_max, problem.settings.mu_blend)
         self._images = target[:-1].to(device), (1 - target[-1]).to(device)
-        self._weight = None if weight is None else weight.to(device)
+        self._weight = None if weight is None else (weight / weight.mean()).to(device)
         self._white = torch.full((channels, 1, 1), losses.white(channels), device=device)
 
     def psnr(self, kept: Tensor) -> float:

@@ -408,7 +408,7 @@ def test_weights_count_in_the_fused_loss():
     weight = torch.rand(run._height, run._width, generator=generator).cuda()
     rendering = render(run._scene(run._bitmaps(schedule.blur(0))))
     white = rendering.over(1.0) - run._target_color - run._target_transmittance
-    run._steps._weight = weight
+    run._steps.aim(run._steps._target, weight)
     run._steps.advance(1)
     assert run._steps.report().wait()[1] == pytest.approx(float((weight * white.square()).mean()), rel=1e-5)
 

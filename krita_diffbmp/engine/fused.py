@@ -23,7 +23,6 @@ from krita_diffbmp.engine.optimize import BETAS, EVALUATE_EVERY, Optimization, P
 from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.scene import Bitmaps
 from krita_diffbmp.engine.start import Limits
-from krita_diffbmp.engine.target import preview_image
 from krita_diffbmp.problem import Problem, Progress, Result
 
 PREVIEW_EVERY = 0.05  # s
@@ -244,6 +243,8 @@ class FusedOptimization(Optimization):
         rendering = render(self._scene(self._sharp))
         if self._selected is not None:
             self._steps.aim(self._aim(self._selected, rendering), None)
+        if self._beginning is not None:
+            self._draw_surroundings(self._beginning.window)
         self._place_new(rendering)
 
     def __iter__(self) -> Iterator[Progress]:
@@ -304,4 +305,4 @@ class FusedOptimization(Optimization):
     def _preview(self, bitmaps: Bitmaps) -> npt.NDArray[np.uint8]:
         self._steps.finish()
         rendering = render(self._scene(bitmaps))
-        return preview_image(rendering.color, rendering.transmittance)
+        return self._preview_of(rendering)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
 from krita_diffbmp.engine.recycle import error_density, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
-from krita_diffbmp.engine.start import Beginning, begin
+from krita_diffbmp.engine.start import Beginning, Window, begin
 from krita_diffbmp.engine.target import preview_image, working_target, working_weight
 from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
 
@@ -66,8 +67,8 @@ class Optimization:
 
         target = working_target(problem.target, settings.working_size)
         selected = None if problem.weight is None else working_weight(problem.weight, target)
-        self._channels, self._height, self._width = target.shape[0] - 1, *target.shape[1:]
-        low, high = size_range(settings, self._height, self._width)
+        height, width = self._size = target.shape[1], target.shape[2]
+        low, high = size_range(settings, height, width)
         self._size_bounds = math.log(low), math.log(high)
         self._alpha_max, self._recycled = settings.alpha_max, slice(0, settings.instances)
         self._unlearned: dict[str, Any] = {}  # of what makes up instances
@@ -81,14 +82,16 @@ class Optimization:
         if problem.start is None:
             parameters = initialize(target, len(problem.bitmaps), settings, self._generator, selected)
         else:
-            size = self._height, self._width
-            self._beginning = beginning = begin(problem, problem.start, *size, self._generator, selected)
+            self._beginning = beginning = begin(problem, problem.start, height, width, self._generator, selected)
             parameters, largest = beginning.parameters.copy(), beginning.largest
             self._alpha_max, self._recycled = beginning.alpha_max, beginning.new
             self._unlearned = beginning.unlearned(self._device)
             self._limits = beginning.limits.to(self._device)
+            window = beginning.window
+            target = window.of(target).contiguous()
+            selected = None if selected is None else window.of(selected).contiguous()
         self._parameters = parameters.to(self._device)
-
+        self._channels, self._height, self._width = target.shape[0] - 1, *target.shape[1:]
         self._target = target = target.to(self._device)
         self._selected = None if selected is None else selected.to(self._device)
         self._weight = None if self._selected is None else self._selected / self._selected.mean()
@@ -103,7 +106,7 @@ class Optimization:
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
         self._sharp = self._packed.to(self._device)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
-        self._optimizer, self._rates = _adam(self._parameters, max(self._height, self._width))
+        self._optimizer, self._rates = _adam(self._parameters, max(self._size))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 
         self._step = 0
@@ -111,6 +114,7 @@ class Optimization:
         self._best_psnr, self._best_step = -math.inf, 0
         self._psnr = math.nan
         self._start_psnr: float | None = None
+        self._surroundings: Rendering | None = None
 
     def __iter__(self) -> Iterator[Progress]:
         total = self._problem.settings.steps
@@ -128,7 +132,7 @@ class Optimization:
             preview = None
             before = time.perf_counter()
             if last or before > preview_due:
-                preview = preview_image(rendering.color, rendering.transmittance)
+                preview = self._preview_of(rendering)
                 now = time.perf_counter()
                 preview_due = now + max(PREVIEW_EVERY, (now - before) / PREVIEW_SHARE)
             pace.add(time.perf_counter() - begin)
@@ -157,7 +161,28 @@ class Optimization:
             if self._selected is not None:
                 aim = self._aim(self._selected, rendering)
                 self._error = losses.SquaredError(aim[:-1], aim[-1])
+            self._draw_surroundings(self._beginning.window)
             self._place_new(rendering)
+
+    @torch.no_grad()
+    def _draw_surroundings(self, window: Window) -> None:
+        """All of the picture, for previews, where only a part of it is refined."""
+        height, width = self._size
+        if (window.height, window.width) == (height, width):
+            return
+        scene = self._scene(self._sharp)
+        corner = torch.tensor([window.left, window.top], device=self._device)
+        instances = replace(scene.instances, position=scene.instances.position + corner)
+        self._surroundings = render(replace(scene, instances=instances, height=height, width=width))
+
+    def _preview_of(self, rendering: Rendering) -> npt.NDArray[np.uint8]:
+        whole = self._surroundings
+        if whole is None or self._beginning is None:
+            return preview_image(rendering.color, rendering.transmittance)
+        window = self._beginning.window
+        window.of(whole.color).copy_(rendering.color.detach())
+        window.of(whole.transmittance).copy_(rendering.transmittance.detach())
+        return preview_image(whole.color, whole.transmittance)
 
     def _aim(self, selected: Tensor, rendering: Rendering) -> Tensor:
         """What a refinement makes of the target, [C + 1, H, W] colour and transmittance: outside what is selected, the
@@ -289,12 +314,14 @@ class Optimization:
         """Parameters at working size to numbers in pixels of Problem.target."""
         height, width = self._problem.target.shape[:2]
         parameters = parameters.to("cpu")
-        stretch = torch.tensor([width / self._width, height / self._height])
+        stretch = torch.tensor([width / self._size[1], height / self._size[0]])
+        window = None if self._beginning is None else self._beginning.window
+        corner = torch.tensor([0, 0] if window is None else [window.left, window.top])
         with torch.no_grad():
             instances = parameters.instances(self._sides.cpu())
             opacity = min(self._alpha_max, OPACITY_LIMIT) * torch.sigmoid(instances.opacity)
             return Placements(
-                position=_numpy(instances.position * stretch),
+                position=_numpy((instances.position + corner) * stretch),
                 rotation=_numpy(instances.rotation),
                 scale=_numpy(instances.scale * stretch.prod().sqrt()),
                 opacity=_numpy(opacity),

@@ -19,6 +19,9 @@ from krita_diffbmp.problem import DiffBmpError, FloatArray, Freeze, Placements, 
 FROZEN_MARGIN = 1e-12
 FREE_MARGIN = 1e-3  # a quarter of an 8-bit level
 HIDDEN = -30.0  # logit of the opacity of an instance that has no place yet
+WINDOW_MARGIN = 16  # px, for what moves
+WINDOW_WORTH = 0.7  # of the canvas; a larger part of it saves too little
+FAR = 1e9  # px
 SMALLEST_SIDE = 1e-3  # px, that a bitmap without instances is packed for
 
 FREEZES = {
@@ -48,6 +51,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A part of the canvas, in px."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def of(self, image: Tensor) -> Tensor:
+        """A view of this part of [..., height, width]."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+@dataclass(frozen=True)
 class Beginning:
     """The N instances of a refinement, backmost first: those that are given, and new ones that have no place yet."""
 
@@ -58,6 +75,7 @@ class Beginning:
     new: slice  # of the N
     alpha_max: float  # that opacities are relative to
     largest: list[float]  # [P] px, longest side that an instance of each bitmap may take
+    window: Window  # what positions are relative to
 
     def unlearned(self, device: torch.device) -> dict[str, Tensor | None]:
         """The fields of `Instances` that are no parameters."""
@@ -102,14 +120,19 @@ def begin(
 ) -> Beginning:
     """The start of a problem on a canvas of the working size.
 
-    Instances that do not reach to where `selected` [height, width] is more than 0 are frozen whole.
+    Instances that do not reach to where `selected` [height, width] is more than 0 are frozen whole, and nothing is
+    looked at but the part of the canvas that holds the others.
 
     Raises DiffBmpError if that leaves nothing to do.
     """
     settings, given = problem.settings, start.placements
     ratio = np.array([width / problem.target.shape[1], height / problem.target.shape[0]])
+    low, high = size_range(settings, height, width)
+    window = Window(0, 0, width, height)
     if selected is not None:
-        start = replace(start, frozen=np.where(_reaches(problem, given, ratio, selected), start.frozen, Freeze.ALL))
+        boxes = _boxes(problem, given, ratio)
+        start = replace(start, frozen=np.where(_are_selected(boxes, selected), start.frozen, Freeze.ALL))
+        window = _window(boxes[start.frozen != Freeze.ALL], selected, high if start.added else 0.0)
         if start.added == 0 and (start.frozen == Freeze.ALL).all():
             raise DiffBmpError(
                 "No instance that may change lies within the selection. Select around some, or let new ones be added."
@@ -126,16 +149,15 @@ def begin(
     sides = np.array([max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps])
     margin = {bit: np.where(frozen & bit, FROZEN_MARGIN, FREE_MARGIN) for bit in (Freeze.OPACITY, Freeze.COLOR)}
     parameters = Parameters(
-        position=_tensor(placements.position * ratio),
+        position=_tensor(placements.position * ratio - [window.left, window.top]),
         rotation=_tensor(placements.rotation),
         log_size=_tensor(np.log(placements.scale * math.sqrt(ratio.prod()) * sides[placements.bitmap])),
         opacity=_logit(placements.opacity / np.float64(most), margin[Freeze.OPACITY]),
         color=_logit(placements.color, margin[Freeze.COLOR][:, None]),
         bitmap=torch.from_numpy(placements.bitmap.astype(np.int32)),
     )
-    low, high = (math.log(size) for size in size_range(settings, height, width))
     parameters.opacity[new] = HIDDEN
-    parameters.log_size[new] = high
+    parameters.log_size[new] = math.log(high)
 
     # What the artist took beyond the bounds of a first run is bounded there.
     reach = torch.exp(parameters.log_size)[:, None] / 2
@@ -144,12 +166,12 @@ def begin(
         replace(
             _filled(parameters, -math.inf),
             position=torch.minimum(parameters.position, -reach),
-            log_size=parameters.log_size.clamp(max=low),
+            log_size=parameters.log_size.clamp(max=math.log(low)),
         ),
         replace(
             _filled(parameters, math.inf),
-            position=torch.maximum(parameters.position, torch.tensor([width, height]) + reach),
-            log_size=parameters.log_size.clamp(min=high),
+            position=torch.maximum(parameters.position, torch.tensor([window.width, window.height]) + reach),
+            log_size=parameters.log_size.clamp(min=math.log(high)),
             opacity=torch.maximum(parameters.opacity, opaque),
         ),
     )
@@ -161,26 +183,43 @@ def begin(
     largest = np.full(len(sides), SMALLEST_SIDE)
     np.maximum.at(largest, placements.bitmap, torch.exp(limits.high.log_size).numpy())
     if start.added:
-        largest[: start.primitives] = np.maximum(largest[: start.primitives], math.exp(high))
-    return Beginning(placements, parameters, limits, source, new, alpha_max, largest.tolist())
+        largest[: start.primitives] = np.maximum(largest[: start.primitives], high)
+    return Beginning(placements, parameters, limits, source, new, alpha_max, largest.tolist(), window)
 
 
-def _reaches(
-    problem: Problem, given: Placements, ratio: npt.NDArray[np.float64], selected: Tensor
-) -> npt.NDArray[np.bool_]:
-    """Which instances may show where it is selected: [N], by a square that holds each however it is turned."""
+def _boxes(problem: Problem, given: Placements, ratio: FloatArray) -> npt.NDArray[np.int64]:
+    """Canvas boxes [N, 4] (x0, y0, x1, y1) that hold what instances show, however they are turned."""
     sizes = np.array([bitmap.pixels.shape[1::-1] for bitmap in problem.bitmaps])[given.bitmap] / 2  # [N, 2]
     corners = np.stack([sizes, sizes * [1, -1]], 2)  # [N, 2, 2]: two of them, the others lie opposite
     if given.stretch is not None:
         corners = given.stretch @ corners
     reach = np.hypot(corners[:, 0], corners[:, 1]).max(1, initial=0) * given.scale * math.sqrt(ratio.prod()) + 1  # px
+    centre = (given.position * ratio).clip(-FAR, FAR)
+    reach = reach.clip(max=FAR)[:, None]
+    return np.concatenate([np.floor(centre - reach), np.ceil(centre + reach)], 1).astype(np.int64)
+
+
+def _are_selected(boxes: npt.NDArray[np.int64], selected: Tensor) -> npt.NDArray[np.bool_]:
+    """In which boxes there is something of what is selected: [N]."""
     sums = np.zeros((selected.shape[0] + 1, selected.shape[1] + 1), np.int64)
-    sums[1:, 1:] = (selected > 0).cpu().numpy().cumsum(0).cumsum(1)
-    centre, limit = given.position * ratio, np.array(selected.shape[::-1])
-    x0, y0 = np.clip(np.floor(centre - reach[:, None]), 0, limit).astype(int).T
-    x1, y1 = np.clip(np.ceil(centre + reach[:, None]), 0, limit).astype(int).T
+    sums[1:, 1:] = (selected > 0).numpy().cumsum(0).cumsum(1)
+    x0, y0, x1, y1 = boxes.clip(0, [*selected.shape[::-1]] * 2).T
     inside: npt.NDArray[np.bool_] = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
     return inside
+
+
+def _window(boxes: npt.NDArray[np.int64], selected: Tensor, reach: float) -> Window:
+    """The part of the canvas that holds boxes [N, 4] and, with `reach` px around it, all that is selected."""
+    height, width = selected.shape
+    rows, columns = (np.flatnonzero((selected > 0).any(axis).numpy()) for axis in (1, 0))
+    around = math.ceil(reach)
+    chosen = [columns[0] - around, rows[0] - around, columns[-1] + 1 + around, rows[-1] + 1 + around]
+    every = np.concatenate([boxes, [chosen]])
+    left, top = (every[:, :2].min(0) - WINDOW_MARGIN).clip(0)
+    right, bottom = (every[:, 2:].max(0) + WINDOW_MARGIN).clip(max=[width, height])
+    if (right - left) * (bottom - top) > WINDOW_WORTH * width * height:
+        return Window(0, 0, width, height)
+    return Window(int(left), int(top), int(right - left), int(bottom - top))
 
 
 def _filled(like: Parameters, value: float) -> Parameters:

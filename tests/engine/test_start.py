@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from krita_diffbmp.engine import losses
+from krita_diffbmp.engine import start as start_module
 from krita_diffbmp.engine.optimize import Optimization
 from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.run import Run
@@ -231,6 +232,45 @@ def test_outside_the_selection_the_picture_stays():
     outside, inside = errors()
     assert inside < worst / 5 and outside < inside / 2
     assert run.result().psnr > 10
+
+
+def small_edit(size=160, **settings):
+    """One of many instances was moved, on a canvas that is larger than what it and its neighbours take."""
+    first = finish(
+        replace(problem(target=picture(size, size), max_size=0.15, steps=40, **settings), start=None, weight=None)
+    )
+    placed = replace(first.placements, position=first.placements.position.copy())
+    placed.position[-1] = (50, 60)
+    weight = np.zeros((size, size), np.float32)
+    weight[50:70, 40:60] = 1
+    return problem(placed, target=picture(size, size), weight=weight, max_size=0.15, **settings)
+
+
+@pytest.mark.parametrize("background", ["noise", "white", "transparent"])
+def test_a_small_part_of_the_canvas_is_refined_as_the_whole_is(background, monkeypatch):
+    task = small_edit(background=background)
+    run = Run(task)
+    beginning = run._optimization._beginning
+    assert beginning is not None
+    window = beginning.window
+    assert window.width * window.height < 0.5 * 160 * 160
+    monkeypatch.setattr(start_module, "WINDOW_WORTH", 0.0)
+    whole = Run(task)
+    assert (whole._optimization._height, whole._optimization._width) == (160, 160)
+    shown, expected = list(run), list(whole)
+    before, after = run.result().start_psnr, run.result().psnr
+    assert before is not None and before == pytest.approx(whole.result().start_psnr, abs=1e-4)
+    assert after > before and after > whole.result().psnr - 1
+    assert shown[0].preview is not None and expected[0].preview is not None
+    assert shown[0].preview.shape == expected[0].preview.shape == (160, 160, 4)
+    change = np.abs(shown[0].preview.astype(int) - expected[0].preview)
+    change[window.top : window.top + window.height, window.left : window.left + window.width] = 0
+    assert change.max() <= 1
+
+
+def test_a_small_part_comes_back_bit_for_bit_too():
+    task = small_edit()
+    assert_same(Run(task).result().placements, task.start.placements)
 
 
 def test_a_selection_without_instances_gets_a_sentence():

@@ -230,7 +230,7 @@ def test_outside_the_selection_the_picture_stays():
     for _ in run:
         pass
     outside, inside = errors()
-    assert inside < worst / 5 and outside < inside / 2
+    assert inside < worst / 10 and outside < worst / 25
     assert run.result().psnr > 10
 
 

@@ -72,10 +72,12 @@ def check_start(start: Start, bitmaps: int, channels: int) -> None:
     wrong = [name for name, shape in shapes.items() if not _are_numbers(getattr(placed, name), shape)]
     if not wrong:
         ranges = {"opacity": placed.opacity, "color": placed.color, "mu_blend": placed.mu_blend}
-        wrong = [name for name, values in ranges.items() if values is not None and not _are_within(values, 0, 1)]
+        wrong = [
+            name for name, values in ranges.items() if values is not None and not _are_within(values, -1e-4, 1 + 1e-4)
+        ]
     if not wrong and not (placed.scale > 0).all():
         wrong = ["scale"]
-    if not wrong and placed.stretch is not None and not _are_within(np.abs(np.linalg.det(placed.stretch)), 0.99, 1.01):
+    if not wrong and placed.stretch is not None and not _are_within(np.abs(np.linalg.det(placed.stretch)), 0.9, 1.1):
         wrong = ["stretch"]
     if start.frozen.shape != (count,):
         wrong.append("frozen")

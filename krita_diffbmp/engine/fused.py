@@ -218,7 +218,7 @@ class FusedOptimization(Optimization):
             target=torch.cat([self._target_color, self._target_transmittance[None]]),
             background=settings.background,
             white=losses.white(self._channels),
-            mu_blend=settings.mu_blend,
+            mu_blend=self._mu_blend,
             alpha_max=self._alpha_max,
             seed=settings.seed,
             rates=self._rates,

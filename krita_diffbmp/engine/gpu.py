@@ -6,6 +6,7 @@ import ctypes
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from krita_diffbmp.engine.render import implementation
@@ -107,15 +108,17 @@ def estimate(problem: Problem) -> float:
     # The target, as read and as compared, and the pictures, gradients and errors that a recycling goes through.
     images = 4 * pixels * 9 * planes
     # All levels of a bitmap as large as it may become, in 4 bytes and in cells of 16; sharp and softened.
-    sizes = [
-        min(1.0, settings.max_size * max(height, width) * ratio / max(bitmap.pixels.shape[:2]) * SCALE_ROUNDING)
-        for bitmap in problem.bitmaps
-    ]
+    start = problem.start
+    largest = [settings.max_size * max(height, width) / max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
+    if start is not None:
+        np.maximum.at(scales := np.array(largest), start.placements.bitmap, start.placements.scale)
+        largest = scales.tolist()
+    sizes = [min(1.0, scale * ratio * SCALE_ROUNDING) for scale in largest]
     texels = sum(
         2 * size * size * bitmap.pixels[..., 0].size for size, bitmap in zip(sizes, problem.bitmaps, strict=True)
     )
-    start = problem.start
-    colors = settings.mu_blend > 0 or (start is not None and start.placements.mu_blend is not None)
+    blends = None if start is None else start.placements.mu_blend
+    colors = settings.mu_blend > 0 if blends is None else bool((blends > 0).any())
     cells = 16 * texels * (planes if colors else 1)
     bitmaps = 2 * (cells + 4 * texels * planes)
     count = settings.instances if start is None else len(start.placements.bitmap) + start.added

@@ -70,7 +70,8 @@ class Optimization:
         height, width = self._size = target.shape[1], target.shape[2]
         low, high = size_range(settings, height, width)
         self._size_bounds = math.log(low), math.log(high)
-        self._alpha_max, self._recycled = settings.alpha_max, slice(0, settings.instances)
+        self._alpha_max, self._mu_blend = settings.alpha_max, settings.mu_blend
+        self._recycled = slice(0, settings.instances)  # of the instances
         self._unlearned: dict[str, Any] = {}  # of what makes up instances
         self._beginning: Beginning | None = None
         largest = [high] * len(problem.bitmaps)  # px, longest sides
@@ -84,7 +85,8 @@ class Optimization:
         else:
             self._beginning = beginning = begin(problem, problem.start, height, width, self._generator, selected)
             parameters, largest = beginning.parameters.copy(), beginning.largest
-            self._alpha_max, self._recycled = beginning.alpha_max, beginning.new
+            self._alpha_max, self._mu_blend = beginning.alpha_max, beginning.mu_blend
+            self._recycled = beginning.new
             self._unlearned = beginning.unlearned(self._device)
             self._limits = beginning.limits.to(self._device)
             window = beginning.window
@@ -298,15 +300,14 @@ class Optimization:
 
     def _scene(self, bitmaps: Bitmaps) -> Scene:
         instances = self._parameters.instances(self._sides)
-        mu_blend = self._problem.settings.mu_blend
         instances = replace(instances, **self._unlearned)
-        return Scene(bitmaps, instances, self._height, self._width, self._alpha_max, mu_blend)
+        return Scene(bitmaps, instances, self._height, self._width, self._alpha_max, self._mu_blend)
 
     def _bitmaps(self, sigma: float) -> Bitmaps:
         if sigma == 0:
             return self._sharp
         if self._softened[0] != sigma:
-            softened = pyramid.soften(self._packed, sigma, color=self._problem.settings.mu_blend > 0)
+            softened = pyramid.soften(self._packed, sigma, color=self._mu_blend > 0)
             self._softened = sigma, softened.to(self._device)
         return self._softened[1]
 

@@ -76,10 +76,13 @@ class Beginning:
     alpha_max: float  # that opacities are relative to
     largest: list[float]  # [P] px, longest side that an instance of each bitmap may take
     window: Window  # what positions are relative to
+    mu_blend: float  # of the scene
 
     def unlearned(self, device: torch.device) -> dict[str, Tensor | None]:
-        """The fields of `Instances` that are no parameters."""
-        fields = {"stretch": self.placements.stretch, "mu_blend": self.placements.mu_blend}
+        """The fields of `Instances` that are no parameters, None where they do not differ from instance to instance."""
+        mu_blend = self.placements.mu_blend
+        differ = mu_blend is not None and (mu_blend != self.mu_blend).any()
+        fields = {"stretch": self.placements.stretch, "mu_blend": mu_blend if differ else None}
         return {name: None if values is None else _tensor(values).to(device) for name, values in fields.items()}
 
     def restored(self, parameters: Parameters, found: Placements) -> tuple[Placements, npt.NDArray[np.int32]]:
@@ -144,7 +147,7 @@ def begin(
     source = _inserted(np.arange(len(given.bitmap), dtype=np.int32), new, -1)
     frozen = _inserted(start.frozen, new, 0)
 
-    alpha_max = max(settings.alpha_max, float(given.opacity.max(initial=0)))
+    alpha_max = max(settings.alpha_max, float(given.opacity.max(initial=0).clip(max=1)))
     most = min(alpha_max, OPACITY_LIMIT)
     sides = np.array([max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps])
     margin = {bit: np.where(frozen & bit, FROZEN_MARGIN, FREE_MARGIN) for bit in (Freeze.OPACITY, Freeze.COLOR)}
@@ -184,7 +187,9 @@ def begin(
     np.maximum.at(largest, placements.bitmap, torch.exp(limits.high.log_size).numpy())
     if start.added:
         largest[: start.primitives] = np.maximum(largest[: start.primitives], high)
-    return Beginning(placements, parameters, limits, source, new, alpha_max, largest.tolist(), window)
+    blends = placements.mu_blend
+    mu_blend = settings.mu_blend if blends is None or not len(blends) else float(blends[0].clip(0, 1))
+    return Beginning(placements, parameters, limits, source, new, alpha_max, largest.tolist(), window, mu_blend)
 
 
 def _boxes(problem: Problem, given: Placements, ratio: FloatArray) -> npt.NDArray[np.int64]:

@@ -111,7 +111,7 @@ class _Canvas:
         self._reach = APART / 2 * torch.tensor(sides, dtype=torch.float32, device=device)[instances.bitmap.long()]
         unlearned: dict[str, Any] = beginning.unlearned(device)
         instances = replace(instances, **unlearned)
-        self._scene = Scene(bitmaps, instances, height, width, beginning.alpha_max, problem.settings.mu_blend)
+        self._scene = Scene(bitmaps, instances, height, width, beginning.alpha_max, beginning.mu_blend)
         self._images = target[:-1].to(device), (1 - target[-1]).to(device)
         self._weight = None if weight is None else (weight / weight.mean()).to(device)
         self._white = torch.full((channels, 1, 1), losses.white(channels), device=device)

@@ -384,3 +384,26 @@ def test_instances_of_the_settings_do_not_matter_to_a_refinement():
     task = problem(instances=0)
     assert len(begin(task, task.start, HEIGHT, WIDTH, generator).source) == 30
     assert len(Run(task).result().placements.bitmap) == 30
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_shares_of_colour_that_do_not_differ_are_the_scenes(share):
+    placed = replace(placements(), mu_blend=np.full(30, share, np.float32))
+    run = Optimization(problem(placed, mu_blend=share))
+    scene = run._scene(run._sharp)
+    assert scene.instances.mu_blend is None and scene.mu_blend == pytest.approx(share)
+    other = Optimization(problem(placed, mu_blend=0.3, added=1))
+    mixed = other._scene(other._sharp).instances.mu_blend
+    assert mixed is not None and mixed.unique().tolist() == pytest.approx(sorted([share, 0.3]))
+
+
+def test_a_fixed_part_with_colours_of_its_own_stays_and_the_others_make_up_for_it():
+    placed = placements()
+    turned = np.tile(np.array([[-1.2, 0.3], [0, 1 / 1.2]], np.float32), (30, 1, 1))
+    placed = replace(placed, stretch=turned, mu_blend=np.where(np.arange(30) == 7, 1, 0).astype(np.float32))
+    placed.opacity[7], placed.position[7], placed.scale[7] = 1, (30, 20), 1.0
+    frozen = np.where(np.arange(30) == 7, Freeze.ALL, 0)
+    result = finish(problem(placed, frozen=frozen, steps=60))
+    assert result.psnr > result.start_psnr + 3
+    assert_same(taken(result.placements, [7]), taken(placed, [7]))
+    np.testing.assert_array_equal(result.placements.stretch, turned)

@@ -503,14 +503,14 @@ def test_a_refinement_on_the_gpu_leaves_what_is_frozen_and_never_makes_it_worse(
 @needs_cuda
 @pytest.mark.cuda
 def test_a_small_part_of_the_canvas_is_refined_on_the_gpu():
-    wanted = refinement((300, 400), count=300, device="cuda", steps=80)
-    weight = np.zeros((300, 400), np.float32)
-    weight[100:140, 100:150] = 1
+    wanted = refinement((700, 900), count=600, device="cuda", steps=80)
+    weight = np.zeros((700, 900), np.float32)
+    weight[300:420, 400:550] = 1
     wanted = replace(wanted, weight=weight)
     run = FusedOptimization(wanted)
-    assert run._beginning is not None and run._beginning.window.width < 400
+    assert run._beginning is not None and run._beginning.window.width < 900
     shown = list(run)
-    assert shown[0].preview is not None and shown[0].preview.shape == (300, 400, 4)
+    assert shown[0].preview is not None and shown[0].preview.shape == (350, 450, 4)
     on_cpu = Run(replace(wanted, settings=replace(wanted.settings, device="cpu"))).result()
     assert on_cpu.start_psnr is not None and run.result().start_psnr == pytest.approx(on_cpu.start_psnr, abs=1e-2)
     assert run.result().psnr > on_cpu.start_psnr + 1

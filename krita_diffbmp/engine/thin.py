@@ -26,7 +26,9 @@ from krita_diffbmp.engine.start import begin
 from krita_diffbmp.engine.target import working_target, working_weight
 from krita_diffbmp.problem import DiffBmpError, FloatArray, Freeze, Problem
 
-ROUNDS = 32  # after each of them what is left is looked at anew: what overlaps cannot be judged one by one
+# After each round what is left is looked at anew: what overlaps cannot be judged one by one.
+ROUNDS = 32  # until all are gone
+FEWEST_ROUNDS = 8  # however few are to go
 ESTIMATE_SIZE = 512  # px, long side of the pictures that are compared for it
 PROBES = 6  # of each round
 MEMORY = 0.7  # what the estimate of a square keeps of that of the round before
@@ -65,8 +67,9 @@ def cheapest(problem: Problem, count: int | None = None) -> Thinning:
     squares = torch.zeros(len(removable))
     order: list[int] = []
     known = {0: large.psnr(kept)}
-    for turn in range(1, ROUNDS + 1):
-        size = count * turn // ROUNDS - len(order)
+    rounds = max(FEWEST_ROUNDS, math.ceil(ROUNDS * count / most))
+    for turn in range(1, rounds + 1):
+        size = count * turn // rounds - len(order)
         if size == 0:
             continue
         change, square = small.terms(kept, PROBES, generator)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
@@ -22,7 +23,6 @@ from krita_diffbmp.problem import FloatArray
 
 SIDE = 6  # cells
 DIGEST = 9  # bytes of the hash
-Box = tuple[float, float, float, float]  # x, y, width, height
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,19 @@ def fingerprint(data: Any, width: int, height: int, space: Space) -> str:
 
 def cells_of(raw: Raw) -> str:
     """The grid of a picture in its own box, as text."""
-    means = grid(premultiplied(raw), (0, 0, raw.box.width(), raw.box.height()))
+    height, width = raw.box.height(), raw.box.width()
+    rows, columns = edges(height), edges(width)
+    sums = premultiplied(raw)
+    for axis, cuts in ((0, rows), (1, columns)):
+        sums = np.add.reduceat(sums, cuts[:-1].clip(max=sums.shape[axis] - 1), axis=axis)
+    areas = np.diff(rows)[:, None] * np.diff(columns)
+    means = np.where(areas[..., None] > 0, sums / np.maximum(areas, 1)[..., None], 0)
     return base64.b64encode(np.rint(255 * means).astype(np.uint8).tobytes()).decode("ascii")
+
+
+def edges(length: int) -> npt.NDArray[np.int64]:
+    """Where the cells along a side of so many pixels begin and end, [SIDE + 1] whole pixels; some may be empty."""
+    return np.arange(SIDE + 1) * length // SIDE
 
 
 def cells_from(text: str, space: Space) -> FloatArray | None:
@@ -100,20 +111,17 @@ def premultiplied(raw: Raw) -> FloatArray:
     return pixels
 
 
-def grid(pixels: FloatArray, box: Box) -> FloatArray:
-    """Means of premultiplied pixels [h, w, C + 1] over SIDE x SIDE equal parts of a box in them; 0 beyond them."""
-    x, y, width, height = box
-    rows = coverage(pixels.shape[0], y, height)
-    columns = coverage(pixels.shape[1], x, width)
-    means: FloatArray = np.einsum("jw,iwc->ijc", columns, np.einsum("ih,hwc->iwc", rows, pixels, optimize=True))
+def grid(pixels: FloatArray, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> FloatArray:
+    """Means of premultiplied pixels [h, w, C + 1] over the cells between these edges in px; 0 beyond the pixels."""
+    down, across = coverage(pixels.shape[0], rows), coverage(pixels.shape[1], columns)
+    means: FloatArray = np.einsum("jw,iwc->ijc", across, np.einsum("ih,hwc->iwc", down, pixels))
     return means
 
 
-def coverage(length: int, start: float, extent: float) -> FloatArray:
-    """[SIDE, length]: which fraction of each of SIDE equal parts of an extent lies in each pixel."""
-    edges = start + extent * np.arange(SIDE + 1) / SIDE
+def coverage(length: int, cuts: npt.NDArray[Any]) -> FloatArray:
+    """[SIDE, length]: which fraction of each cell lies in each pixel."""
     pixels = np.arange(length)
-    low = np.maximum(edges[:-1, None], pixels)
-    high = np.minimum(edges[1:, None], pixels + 1)
-    shares: FloatArray = (np.maximum(high - low, 0) / (extent / SIDE)).astype(np.float32)
+    low, high = np.maximum(cuts[:-1, None], pixels), np.minimum(cuts[1:, None], pixels + 1)
+    extents = np.maximum(np.diff(cuts)[:, None], 1e-9)
+    shares: FloatArray = (np.maximum(high - low, 0) / extents).astype(np.float32)
     return shares

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.fingerprint import Seen, cells_from, grid, premultiplied
+from krita_diffbmp.canvas.fingerprint import Seen, cells_from, edges, grid, premultiplied
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import Book, Leaf
 from krita_diffbmp.canvas.poses import Array, affine, after, inverse
@@ -21,6 +21,7 @@ NEAR = affine((64, 0, 0, 64, 0, 0))[..., :2] @ np.array([[-1, 1, 1, -1], [-1, -1
 # By how much the mean of a cell may differ once Krita has resampled it: a little, and by what crosses its edges.
 SAME = 6 / 255
 CROSSING = 90 / 255  # over the cell's shorter side in px
+EDGE = 1e-6  # px
 COARSE = 4.0  # px: cells smaller than this are taken together
 EARLIER = "An earlier version of DiffBMP wrote the instances: whether they were scaled by hand since cannot be told."
 
@@ -144,30 +145,45 @@ def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int
             leaf.map = elsewhere
             leaf.changed |= Change.RECOLORED | (Change.MOVED if moved.any() else Change.NONE)
     elif not np.array_equal(common, IDENTITY):
-        if looks_alike(instance.cells, seen, common, expected, canvas):
+        if looks_alike(instance.cells, boxed_at(leaf), seen, common, expected, canvas):
             leaf.map = common
-        elif looks_alike(instance.cells, seen, common, np.add(expected, (*moved, 0, 0)), canvas):
+        elif looks_alike(instance.cells, boxed_at(leaf), seen, common, np.add(expected, (*moved, 0, 0)), canvas):
             leaf.map = elsewhere
             leaf.changed |= Change.MOVED
 
 
-def looks_alike(kept: str, seen: Seen, common: Array, box: Array, canvas: tuple[int, int]) -> bool:
-    """Whether a picture is in this box what the image's map makes of the one whose cells were kept."""
-    cells = cells_from(kept, seen.raw.space)
-    if cells is None:
+def looks_alike(
+    kept: str, was: tuple[int, int, int, int], seen: Seen, common: Array, box: Array, canvas: tuple[int, int]
+) -> bool:
+    """Whether a picture is in this box what the image's map makes of the one whose cells and box were kept."""
+    before = cells_from(kept, seen.raw.space)
+    if before is None:
         return False
-    x, y, width, height = box
-    now = grid(premultiplied(seen.raw), (x - seen.box[0], y - seen.box[1], width, height))
-    was = turned_cells(cells, common)
-    known = covered(box, canvas)
+    linear = common[:, :2]
+    frame = (*seen.box[2:],)
+    corner = np.array([*seen.box[:2], 0, 0])
+    x, y, width, height = upright(np.array(box) - corner, frame, linear)
+    left, top, wide, high = upright(np.array([0, 0, *canvas]) - corner, frame, linear)
+    columns, rows = x + edges(was[2]) * (width / was[2]), y + edges(was[3]) * (height / was[3])
+    across = (np.diff(columns) > 0) & (columns[:-1] >= left - EDGE) & (columns[1:] <= left + wide + EDGE)
+    down = (np.diff(rows) > 0) & (rows[:-1] >= top - EDGE) & (rows[1:] <= top + high + EDGE)
+    now = grid(unturned(premultiplied(seen.raw), linear), rows, columns)
+    known = down[:, None] & across  # what lay beyond the canvas may have been cut off
     step = 1
-    while min(width, height) * step / len(cells) < COARSE and step < len(cells):
+    while min(width, height) * step / len(before) < COARSE and step < len(before):
         step = {1: 2, 2: 3, 3: 6}[step]
-    parts = len(cells) // step
+    parts = len(before) // step
+    areas = np.diff(rows)[:, None] * np.diff(columns) * known
+    difference = np.abs(blocks((now - before) * areas[..., None], parts)).max(axis=-1)
+    whole = blocks(areas, parts)
     tolerance = SAME + CROSSING * parts / min(width, height)
-    now, was = (each.reshape(parts, step, parts, step, -1).mean(axis=(1, 3)) for each in (now, was))
-    known = known.reshape(parts, step, parts, step).all(axis=(1, 3))
-    return bool(known.any() and np.abs(now - was)[known].max() <= tolerance)
+    return bool(known.any() and (difference <= tolerance * whole).all())
+
+
+def blocks(values: Any, parts: int) -> Any:
+    """Sums over parts x parts equal blocks of an array [n, n, ...]."""
+    step = len(values) // parts
+    return values.reshape(parts, step, parts, step, *values.shape[2:]).sum(axis=(1, 3))
 
 
 def follow_primitive(source: Source, seen: Seen, common: Array, canvas: tuple[int, int]) -> tuple[Array, bool]:
@@ -186,7 +202,7 @@ def follow_primitive(source: Source, seen: Seen, common: Array, canvas: tuple[in
     off = found[:2] + found[2:] / 2 - expected[:2] - expected[2:] / 2
     quarters = quarters_of(common)
     if (quarters is not None and seen.turned(quarters) == source.print) or (
-        quarters is None and looks_alike(source.cells, seen, common, expected, canvas)
+        quarters is None and looks_alike(source.cells, source.box, seen, common, expected, canvas)
     ):
         return after(inverse(turn), affine((1, 0, 0, 1, *off))), False
     return inverse(turn), True
@@ -212,18 +228,12 @@ def unturned(pixels: Any, linear: Array) -> Any:
     return pixels[::-1] if down < 0 else pixels
 
 
-def turned_cells(cells: Any, common: Array) -> Any:
-    """The grid of a picture once it went through a map that keeps its sides upright."""
-    linear = common[:, :2]
-    is_turned = abs(linear[0, 0]) < abs(linear[0, 1])
-    return unturned(cells, np.array([[0.0, linear[1, 0]], [linear[0, 1], 0.0]]) if is_turned else linear)
-
-
-def covered(box: Array, canvas: tuple[int, int]) -> Any:
-    """[cells, cells] whether each part of a box lies on the canvas: what lay beyond may have been cut off."""
-    x, y, width, height = box
-    columns = x + width * np.arange(7) / 6
-    rows = y + height * np.arange(7) / 6
-    across = (columns[:-1] >= 0) & (columns[1:] <= canvas[0])
-    down = (rows[:-1] >= 0) & (rows[1:] <= canvas[1])
-    return down[:, None] & across
+def upright(box: Array, size: tuple[int, ...], linear: Array) -> tuple[float, float, float, float]:
+    """A box in a picture of that width and height, once `unturned` has turned the picture back."""
+    (x, y, width, height), (wide, high) = map(float, box), size
+    if abs(linear[0, 0]) < abs(linear[0, 1]):
+        x, y, width, height, wide, high = y, x, height, width, high, wide
+        across, down = linear[1, 0], linear[0, 1]
+    else:
+        across, down = linear[0, 0], linear[1, 1]
+    return (wide - x - width if across < 0 else x), (high - y - height if down < 0 else y), width, height

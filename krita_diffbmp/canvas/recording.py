@@ -15,12 +15,16 @@ from krita_diffbmp.canvas.records import Instance
 from krita_diffbmp.problem import Placements
 
 
-def instance_of(placements: Placements, index: int, place: Place, layer: Layer, part: Part | None = None) -> Instance:
-    """Of a placement, and of its finished layer. part: that it goes on from."""
+def instance_of(
+    placements: Placements, index: int, place: Place, layer: Layer, mu_blend: float, part: Part | None = None
+) -> Instance:
+    """Of a placement, and of its finished layer.
+
+    mu_blend: where the placements have none. part: that it goes on from.
+    """
     around = part.around if part is not None and part.around > 0 else 1.0
     x, y = placements.position[index]
     a, c, b, d = (1.0, 0.0, 0.0, 1.0) if placements.stretch is None else placements.stretch[index].ravel()
-    mu_blend = None if placements.mu_blend is None else short(placements.mu_blend[index])
     instance = Instance(
         position=(short(x + place.x), short(y + place.y)),
         rotation=short(placements.rotation[index]),
@@ -29,7 +33,7 @@ def instance_of(placements: Placements, index: int, place: Place, layer: Layer, 
         color=tuple(short(value) for value in placements.color[index]),
         bitmap=int(placements.bitmap[index]),
         stretch=None if (a, c, b, d) == (1, 0, 0, 1) else (short(a), short(c), short(b), short(d)),
-        mu_blend=mu_blend,
+        mu_blend=mu_blend if placements.mu_blend is None else short(placements.mu_blend[index]),
         frozen=part.written.frozen if part is not None and part.written is not None else 0,
     )
     return observed(instance, layer, place.document)
@@ -77,7 +81,7 @@ def observed(instance: Instance, layer: Layer, document: Document) -> Instance:
         layer_opacity=layer.node.opacity(),
         matrix=matrix_of(layer, resolution_of(document)) if live else None,
         print=seen.print if seen else "",
-        shape=seen.shape if seen and not live else "",
+        shape=seen.shape if seen and not live and instance.mu_blend == 0 else "",
         box=seen.box if seen else None,
         cells=cells_of(seen.raw) if seen and not live else "",
     )

@@ -57,7 +57,7 @@ class Instance:
     color: tuple[float, ...]  # the tint before mu_blend, in the document's colour space
     bitmap: int  # index into Record.primitives
     stretch: tuple[float, float, float, float] | None = None  # row by row; None: the identity
-    mu_blend: float | None = None  # None: that of Record.settings
+    mu_blend: float | None = None  # None, in schema 1: that of Record.settings
     frozen: int = 0  # of Freeze: what the artist wants kept
     name: str = ""  # of the layer
     layer_opacity: int | None = None  # of 255

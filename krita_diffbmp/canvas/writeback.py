@@ -20,7 +20,7 @@ from krita_diffbmp.canvas.plan import Entry, Plan
 from krita_diffbmp.canvas.reading import Kind, Part
 from krita_diffbmp.canvas.recording import instance_of, instance_of_copy, instance_of_own
 from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, Source, load, with_record
-from krita_diffbmp.canvas.scratch import close_scratch
+from krita_diffbmp.canvas.scratch import close_scratch, open_scratch
 from krita_diffbmp.canvas.space import RawPiece
 from krita_diffbmp.canvas.versions import hide_replaced, name_of_version, next_version
 from krita_diffbmp.feed import Feed
@@ -120,7 +120,7 @@ class WriteBack(QObject):
         if not any(entry.live and not entry.copied for entry in self.plan):
             group = yield from self.guarded(self.group(None))
             return (yield from self.attach(group))
-        scratch = yield from self.guarded(self.clone())
+        scratch = yield from self.guarded(self.workshop())
         try:
             group = yield from self.guarded(self.group(scratch))
             return (yield from self.attach(group))
@@ -143,13 +143,18 @@ class WriteBack(QObject):
             yield True
         return piece
 
-    def clone(self) -> Generator[bool, None, Any]:
+    def workshop(self) -> Generator[bool, None, Any]:
         """A document without a view, in which adding shapes leaves no trace in the artist's undo history.
 
-        A clone is made in a few milliseconds, much quicker than a new document, and costs no memory while its pixels
-        are those of the original.
+        In a first run it is a clone, which is made in a few milliseconds, much quicker than a new document, and costs
+        no memory while its pixels are those of the original. But it clones every version of a result as well.
         """
         handle = self.place.document.handle
+        if self.place.refinement is not None:
+            scratch = open_scratch(self.place.canvas_width, self.place.canvas_height, self.place.space)
+            scratch.setXRes(handle.xRes())
+            scratch.setYRes(handle.yRes())
+            return scratch
         while not handle.tryBarrierLock():  # the image is at work
             yield True
         try:
@@ -187,11 +192,11 @@ class WriteBack(QObject):
         Krita draws live layers in the background once they have a place in a group.
         """
         place, document = self.place, self.place.document
-        workshop: Any = collapsed_group(scratch, self.name) if scratch is not None else None
+        bench: Any = collapsed_group(scratch, self.name) if scratch is not None else None
         layers: list[tuple[Entry, Any]] = []
         drawn: list[int] = []  # index into layers
         pieces: list[LivePiece] = []
-        parent: Any = workshop
+        parent: Any = bench
         for made, entry in enumerate(self.plan):
             if entry.copied:
                 original = self.original(entry)
@@ -201,7 +206,7 @@ class WriteBack(QObject):
                 live: LivePiece = yield from self.next_piece()
                 if self.total > UNGROUPED and len(drawn) % SUBGROUP == 0:
                     parent = collapsed_group(scratch, "")
-                    workshop.addChildNode(parent, None)
+                    bench.addChildNode(parent, None)
                 while Document.active() is None:
                     yield True  # Krita cannot read a shape, and crashes, without any document in front
                 node = self.dressed(live_layer(scratch, entry.name, live, place), entry)
@@ -247,7 +252,9 @@ class WriteBack(QObject):
         """Records a finished layer."""
         place, part = self.place, self.part_of(entry)
         if part is None or not entry.copied:
-            self.instances[layer.id] = instance_of(self.placements, entry.index, place, layer, part)
+            self.instances[layer.id] = instance_of(
+                self.placements, entry.index, place, layer, self.settings.mu_blend, part
+            )
             return
         instance = None
         if part.kind is Kind.INSTANCE:

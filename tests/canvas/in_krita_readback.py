@@ -205,9 +205,20 @@ def test_repainted_and_recoloured_layers():
     nodes[3].setPixelData(part.tobytes(), bounds.x() + 8, bounds.y() + 8, 3, 3)
     yield 0.1
     refresh(document)
+    recoloured = nodes[5]
+    box = recoloured.bounds()
+    place = (box.x(), box.y(), box.width(), box.height())
+    pixels = np.frombuffer(bytes(recoloured.pixelData(*place)), np.uint8).reshape(box.height(), box.width(), 4).copy()
+    pixels[..., :3] = (10, 200, 100)
+    recoloured.setPixelData(pixels.tobytes(), *place)
+    refresh(document)
     reading = read(document, group)
-    assert str(reading.changes) == "12 instances: 1 repainted"
+    assert str(reading.changes) == "12 instances: 1 repainted, 1 recoloured"
     assert reading.parts[3].kind is Kind.OWN and reading.parts[3].frozen == Freeze(0)
+    part = reading.parts[5]
+    assert part.kind is Kind.INSTANCE and part.changed == Change.RECOLORED
+    np.testing.assert_allclose(part.color, (100 / 255, 200 / 255, 10 / 255), atol=1e-6)
+    assert close(errors(reading.parts[5:6], VALUES[5:6]))
 
 
 def test_a_live_layer_converted_to_paint_is_the_same_instance_until_it_is_painted_on():

@@ -88,6 +88,8 @@ class Freeze(IntFlag):
 class Start:
     """The instances that a refinement begins with.
 
+    Those that do not reach to where Problem.weight is more than 0 count as frozen whole.
+
     A fixed part of the picture, such as a stroke that was drawn by hand, is an instance like any other, of its own
     bitmap, with mu_blend 1 and all of it frozen.
     """
@@ -100,7 +102,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Problem:
-    """A picture to rebuild, what to rebuild it from, and how."""
+    """A picture to rebuild, what to rebuild it from, and how.
+
+    Where the weight is less than 1, a refinement holds the picture that is there, by the rest of the weight.
+    """
 
     target: FloatArray  # [H, W, C + 1] straight alpha, at the document's resolution
     bitmaps: tuple[Bitmap, ...]

@@ -11,6 +11,7 @@ import torch
 
 from krita_diffbmp.card import find_card
 from krita_diffbmp.engine import gpu
+from krita_diffbmp.engine.checks import check_problem
 from krita_diffbmp.engine.optimize import Optimization, choose_device
 from krita_diffbmp.problem import DiffBmpError, Problem, Progress, Result
 
@@ -75,6 +76,7 @@ class Run:
 
     def _fit(self) -> None:
         """Chooses a working size that the GPU has the memory for, by estimate."""
+        check_problem(self._problem)
         card = gpu.card()
         while card is not None and self._size() > SMALLEST and (needed := gpu.estimate(self._problem)) > card.usable:
             self._shrink(

@@ -52,7 +52,7 @@ def refined(problem: Problem) -> tuple[Result, float, float]:
 def report(name: str, problem: Problem) -> None:
     runs = [refined(problem) for _ in range(REPEATS)]
     result = runs[0][0]
-    first, all_of_it = (statistics.median(run[k] for run in runs) for k in (1, 2))
+    first, all_of_it = statistics.median(run[1] for run in runs), statistics.median(run[2] for run in runs)
     print(
         f"{name:32} first preview {first:6.3f} s, {problem.settings.steps} steps {all_of_it:6.3f} s, "
         f"{result.start_psnr:.2f} -> {result.psnr:.2f} dB"

@@ -9,14 +9,9 @@ from krita_diffbmp.card import Card
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.qt import (
     QComboBox,
-    QDoubleSpinBox,
-    QEvent,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
-    QObject,
     QPushButton,
-    QSizePolicy,
     QSlider,
     QSpinBox,
     Qt,
@@ -26,21 +21,12 @@ from krita_diffbmp.qt import (
     pyqtSignal,
 )
 from krita_diffbmp.text import i18n
+from krita_diffbmp.ui import fields
 from krita_diffbmp.ui.store import Choices, Form
 
 # What the quality presets stand for, in steps; any other number is "Custom".
 PRESETS = {"draft": 100, "standard": 300, "fine": 1000}
 SEED_END = 2**31
-
-
-class WheelGuard(QObject):
-    """Scrolling the docker changes no field that the pointer happens to pass."""
-
-    def eventFilter(self, widget: Any, event: Any) -> bool:
-        if event.type() == QEvent.Type.Wheel and not widget.hasFocus():
-            event.ignore()
-            return True
-        return False
 
 
 class SettingsForm(QWidget):
@@ -54,7 +40,7 @@ class SettingsForm(QWidget):
         self._icon = icon
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        basic = self._form()
+        basic = fields.form()
         column.addLayout(basic)
         self._add_basic(basic)
 
@@ -74,31 +60,20 @@ class SettingsForm(QWidget):
         row.addWidget(self.reset)
 
         self.advanced = QWidget()
-        advanced = self._form(self.advanced)
+        advanced = fields.form(self.advanced)
         self._add_advanced(advanced)
         column.addLayout(row)
         column.addWidget(self.advanced)
-        self._align((basic, advanced))
-        guard = WheelGuard(self)
-        for kind in (QSpinBox, QDoubleSpinBox, QComboBox, QSlider):
-            for field in self.findChildren(kind):
-                field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-                field.installEventFilter(guard)
+        fields.align((basic, advanced))
+        fields.guard_from_wheel(self)
         self._show_fold(False)
         self.set_choices(Choices())
-
-    def _form(self, owner: Any = None) -> Any:
-        form = QFormLayout(owner) if owner is not None else QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-        return form
 
     def _add_basic(self, form: Any) -> None:
         self.instances = QSpinBox()
         self.instances.setRange(0, 100000)
         self.instances.setSingleStep(50)
-        self._row(
+        fields.row(
             form,
             i18n("Instances:"),
             self.instances,
@@ -108,16 +83,16 @@ class SettingsForm(QWidget):
             ),
         )
 
-        self.min_size = self._percent(0.1, 100.0)
-        self.max_size = self._percent(0.1, 200.0)
+        self.min_size = fields.percent(0.1, 100.0)
+        self.max_size = fields.percent(0.1, 200.0)
         tip = i18n(
             "The longest side of the smallest and of the largest instance, as a part of the picture's long side. "
             "Fine parts of the picture begin with small instances, calm parts with large ones."
         )
-        self._row(
+        fields.row(
             form,
             i18n("Size:"),
-            self._side_by_side(self.min_size, QLabel(i18n("to")), self.max_size),
+            fields.side_by_side(self.min_size, QLabel(i18n("to")), self.max_size),
             tip,
             self.min_size,
         )
@@ -137,7 +112,7 @@ class SettingsForm(QWidget):
         tip = i18n(
             "How many times every instance is improved. Draft is for trying settings out, Fine for the final picture."
         )
-        self._row(form, i18n("Quality:"), self._side_by_side(self.preset, self.steps), tip, self.preset)
+        fields.row(form, i18n("Quality:"), fields.side_by_side(self.preset, self.steps), tip, self.preset)
 
         self.mu_blend = QSlider(Qt.Orientation.Horizontal)
         self.mu_blend.setRange(0, 100)
@@ -147,20 +122,20 @@ class SettingsForm(QWidget):
             "transparency. "
             "Right: your bitmaps keep their own colours. In between, both are mixed."
         )
-        ends = self._side_by_side(QLabel(i18n("Tinted")), self.mu_blend, QLabel(i18n("Original")))
-        self._row(form, i18n("Colours:"), ends, tip, self.mu_blend)
+        ends = fields.side_by_side(QLabel(i18n("Tinted")), self.mu_blend, QLabel(i18n("Original")))
+        fields.row(form, i18n("Colours:"), ends, tip, self.mu_blend)
 
         self.alpha_max = QSpinBox()
         self.alpha_max.setRange(5, 100)
         self.alpha_max.setSuffix(" %")
-        self._row(
+        fields.row(
             form,
             i18n("Opacity up to:"),
             self.alpha_max,
             i18n("No instance gets more opaque than this. Lower values give glazes and soft mixtures."),
         )
 
-        self.background = self._choice(
+        self.background = fields.choice(
             (
                 "noise",
                 i18n("Covered (noise)"),
@@ -173,16 +148,16 @@ class SettingsForm(QWidget):
                 i18n("The picture's own transparency is rebuilt too: good for cut-outs."),
             ),
         )
-        self._row(
+        fields.row(
             form,
             i18n("Background:"),
             self.background,
-            self._tips(i18n("What lies behind the instances."), self.background),
+            fields.tips(i18n("What lies behind the instances."), self.background),
         )
 
         self.painted_only = False
         self.form_wanted: Form = "live"  # what the artist chose, also while the document allows painted layers only
-        self.form = self._choice(
+        self.form = fields.choice(
             (
                 "live",
                 i18n("Live"),
@@ -194,7 +169,7 @@ class SettingsForm(QWidget):
                 i18n("Each instance is a paint layer with finished pixels: paint on it, erase it, smudge it."),
             ),
         )
-        self._row(form, i18n("Layers:"), self.form, self._tips(i18n("What the result is made of."), self.form))
+        fields.row(form, i18n("Layers:"), self.form, fields.tips(i18n("What the result is made of."), self.form))
         self.form_note = QLabel()
         self.form_note.setWordWrap(True)
         self.form_note.hide()
@@ -217,7 +192,7 @@ class SettingsForm(QWidget):
         self.working_size.setRange(32, 8192)
         self.working_size.setSingleStep(128)
         self.working_size.setSuffix(i18n(" px"))
-        self._row(
+        fields.row(
             form,
             i18n("Working size:"),
             self.working_size,
@@ -235,77 +210,16 @@ class SettingsForm(QWidget):
         dice.clicked.connect(lambda: self.seed.setValue(random.randrange(SEED_END)))
         self.new_seed = dice
         tip = i18n("The same seed gives the same result again; another seed gives another arrangement.")
-        self._row(form, i18n("Seed:"), self._side_by_side(self.seed, dice), tip, self.seed)
-        self.device = self._choice(
+        fields.row(form, i18n("Seed:"), fields.side_by_side(self.seed, dice), tip, self.seed)
+        self.device = fields.choice(
             ("auto", i18n("Automatic"), i18n("The graphics card if it can be used, otherwise the processor.")),
             ("cpu", i18n("Processor (CPU)"), i18n("Runs on every machine.")),
             ("cuda", i18n("Graphics card (CUDA)"), i18n("Needs an NVIDIA card and a PyTorch with CUDA.")),
         )
-        self._row(form, i18n("Compute on:"), self.device, self._device_tips())
+        fields.row(form, i18n("Compute on:"), self.device, self._device_tips())
         for box in (self.working_size, self.seed):
             box.valueChanged.connect(self._edited)
         self.device.activated.connect(self._edited)
-
-    def _align(self, forms: Any) -> None:
-        """Gives the labels of all forms one width, so that the fields stand in one column."""
-        labels = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for form in forms for row in range(form.rowCount())]
-        labels = [item.widget() for item in labels if item is not None]
-        width = max(label.sizeHint().width() for label in labels)
-        for label in labels:
-            label.setMinimumWidth(width)
-
-    def _percent(self, low: float, high: float) -> Any:
-        box = QDoubleSpinBox()
-        box.setRange(low, high)
-        box.setDecimals(1)
-        box.setSuffix(" %")
-        return box
-
-    def _choice(self, *entries: tuple[str, str, str]) -> Any:
-        combo = QComboBox()
-        for index, (key, label, tip) in enumerate(entries):
-            combo.addItem(label, key)
-            combo.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-        return combo
-
-    def _tips(self, head: str, combo: Any) -> str:
-        """A tooltip with a line for each entry."""
-        lines = [
-            f"<b>{combo.itemText(i)}</b>: {combo.itemData(i, Qt.ItemDataRole.ToolTipRole)}"
-            for i in range(combo.count())
-        ]
-        return "<p>" + head + "</p><p>" + "</p><p>".join(lines) + "</p>"
-
-    def _side_by_side(self, *widgets: Any) -> Any:
-        owner = QWidget()
-        row = QHBoxLayout(owner)
-        row.setContentsMargins(0, 0, 0, 0)
-        for widget in widgets:
-            row.addWidget(widget, 0 if isinstance(widget, QLabel | QToolButton) else 1)
-        return owner
-
-    def _row(self, form: Any, text: str, field: Any, tip: str, buddy: Any = None) -> None:
-        label = QLabel(text)
-        buddy = buddy if buddy is not None else field
-        label.setBuddy(buddy)
-        for box in (
-            *field.findChildren(QSpinBox),
-            *field.findChildren(QDoubleSpinBox),
-            *field.findChildren(QComboBox),
-            field,
-        ):
-            # Otherwise the longest entry, not the docker, would decide how narrow the form can get.
-            if isinstance(box, QComboBox):
-                box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-                box.setMinimumContentsLength(6)
-            if isinstance(box, QSpinBox | QDoubleSpinBox | QComboBox):
-                box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-                box.setMinimumWidth(60)
-                box.setAccessibleName(text.rstrip(":"))
-        for widget in (label, field, *field.findChildren(QWidget)):
-            if not widget.toolTip():
-                widget.setToolTip(tip)
-        form.addRow(label, field)
 
     # --- what it shows
 
@@ -366,7 +280,7 @@ class SettingsForm(QWidget):
         view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * view.frameWidth())
 
     def _device_tips(self) -> str:
-        return self._tips(i18n("Where the optimiser runs."), self.device)
+        return fields.tips(i18n("Where the optimiser runs."), self.device)
 
     def _show_form(self) -> None:
         self.form.setCurrentIndex(self.form.findData("painted" if self.painted_only else self.form_wanted))

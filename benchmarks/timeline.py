@@ -40,8 +40,9 @@ def measure() -> Any:
     from krita_harness.inside import forget_peak_memory, memory, peak_memory
     from krita_harness.steps import Until
 
-    from krita_diffbmp import job, libraries
-    from krita_diffbmp.job import Phase, Worker
+    from krita_diffbmp import job, libraries, worker
+    from krita_diffbmp.job import Phase
+    from krita_diffbmp.worker import Worker
 
     marks: dict[str, float] = {}
     held: list[float] = []  # MB
@@ -73,7 +74,7 @@ def measure() -> Any:
             mark("writing")
 
     setattr(job, "Worker", Watched)  # noqa: B010
-    setattr(job, "load_torch", load_torch)  # noqa: B010
+    setattr(worker, "load_torch", load_torch)  # noqa: B010
     session = studio.session()
     devices: list[str] = []
     session.job.changed.connect(phase_changed)

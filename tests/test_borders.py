@@ -51,7 +51,7 @@ def forbidden(file: Path, module: str) -> bool:
     if top == "torch":
         return part not in {"job", "libraries"}
     if own == "engine":
-        return part != "job"
+        return part not in {"job", "worker"}
     if part in {"qt", "card"}:
         return own != ""
     return part == "canvas" and own in {"ui", "job"}

@@ -70,7 +70,7 @@ def refined_plan(place: Place, refinement: Refinement, placements: Placements, s
         folders = part.folders
         copied = part.kind is Kind.FIXED or bool(kept[index])
         entries.append(Entry(index, part.live and may_live, part.layer.name, number, copied, folders))
-    return tuple(with_others(entries, parts))
+    return tuple(with_others(entries, parts, set(refinement.parts)))
 
 
 def unchanged(refinement: Refinement, placements: Placements, source: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -86,15 +86,18 @@ def unchanged(refinement: Refinement, placements: Placements, source: npt.NDArra
     return same & ~np.isin(source, list(refinement.remade))
 
 
-def with_others(entries: list[Entry], parts: Sequence[Part]) -> list[Entry]:
-    """With the layers that take no part in the picture, each above what it lay on."""
+def with_others(entries: list[Entry], parts: Sequence[Part], pictured: set[int]) -> list[Entry]:
+    """With the layers that take no part in the picture, each above what it lay on.
+
+    pictured: those that did; one of which there is no entry was taken away.
+    """
     taken = {entry.part for entry in entries}
     above: dict[int, list[Entry]] = {}  # by the part that they lie on, -1 being the ground
     ground = -1
     for number, part in enumerate(parts):
         if number in taken:
             ground = number
-        else:
+        elif number not in pictured:
             above.setdefault(ground, []).append(Entry(-1, False, part.layer.name, number, True, part.folders))
     found = above.get(-1, [])
     for entry in entries:

@@ -7,7 +7,7 @@ from krita_harness.inside import trigger
 from krita_harness.steps import Until
 from studio import Easel, panel, session, set_form, start
 
-from krita_diffbmp import job
+from krita_diffbmp import worker
 from krita_diffbmp.feed import Feed
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.ui.store import Choices
@@ -87,5 +87,5 @@ def write_and_quit():
 
 def feed_and_quit():
     """Leaves while the next piece waits for a place in the feed, which has one for one."""
-    setattr(job, "Feed", lambda: Feed(1))  # noqa: B010
+    setattr(worker, "Feed", lambda: Feed(1))  # noqa: B010
     yield from write_and_quit()

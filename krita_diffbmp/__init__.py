@@ -57,6 +57,10 @@ else:
                 ("diffbmp_pause", i18n("DiffBMP: Pause or Resume"), "toggle_pause"),
                 ("diffbmp_stop", i18n("DiffBMP: Stop and Keep"), "stop"),
                 ("diffbmp_cancel", i18n("DiffBMP: Cancel"), "cancel"),
+                ("diffbmp_refine", i18n("DiffBMP: Refine"), "refine"),
+                ("diffbmp_add", i18n("DiffBMP: Add Instances"), "add"),
+                ("diffbmp_thin", i18n("DiffBMP: Thin Out"), "thin_out"),
+                ("diffbmp_continuous", i18n("DiffBMP: Refine After Each Edit, On or Off"), "toggle_continuous"),
             ):
                 action = window.createAction(name, text, "tools/scripts")
                 action.triggered.connect(lambda _, command=command: perform(command))

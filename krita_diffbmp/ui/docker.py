@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from krita_diffbmp.canvas.layers import Layer
@@ -25,8 +26,10 @@ from krita_diffbmp.qt import (
 from krita_diffbmp.text import duration, i18n
 from krita_diffbmp.ui.picks import rules
 from krita_diffbmp.ui.preview import Picture, Thumbnails, image_of, thumbnail
+from krita_diffbmp.ui.refine import RefineForm
 from krita_diffbmp.ui.session import Session
 from krita_diffbmp.ui.settings import SettingsForm
+from krita_diffbmp.ui.store import RefineChoices
 
 THUMBNAIL = 48  # px, of the target
 SHOWN_PRIMITIVES = 24  # thumbnails that are asked of Krita at most
@@ -43,13 +46,21 @@ class Panel(QWidget):
         self._preview_shown: Any = None
         self.picks = PicksView()
         self.form = SettingsForm(session.krita.icon)
-        self.form.changed.connect(lambda: session.choose(self.form.choices()))
+        self.form.changed.connect(lambda: session.choose(replace(self.form.choices(), refine=session.choices.refine)))
+        self.refine_form = RefineForm()
+        self.refine_form.changed.connect(
+            lambda: session.choose(replace(session.choices, refine=self.refine_form.choices()))
+        )
+        self.refine_form.add_wanted.connect(session.add)
+        self.refine_form.thin_wanted.connect(session.thin_out)
+        self.refine_form.version_wanted.connect(session.show_version)
+        self.refine_form.continuous_wanted.connect(session.set_continuous)
         self.preview = Picture()
         self.preview.setToolTip(i18n("The picture as it forms, from all instances so far."))
         self.preview.setAccessibleName(i18n("Preview"))
         self.notice = NoticeView(session.krita.icon)
         self.run = RunBar()
-        self.run.optimize.clicked.connect(session.optimize)
+        self.run.begin.clicked.connect(session.begin)
         self.run.pause.clicked.connect(session.toggle_pause)
         self.run.stop.clicked.connect(session.stop)
         self.run.cancel.clicked.connect(session.cancel)
@@ -60,6 +71,7 @@ class Panel(QWidget):
         column.addWidget(self.picks)
         column.addWidget(line())
         column.addWidget(self.form)
+        column.addWidget(self.refine_form)
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidget(content)
@@ -83,6 +95,7 @@ class Panel(QWidget):
         session.picked_changed.connect(self.show_picked)
         session.choices_changed.connect(self.show_choices)
         session.noticed.connect(self.show_notice)
+        session.continuous_changed.connect(self.show_continuous)
         session.card_found.connect(self.show_card)
         session.job.changed.connect(self.show_phase)
         session.job.progressed.connect(self.show_progress)
@@ -90,6 +103,7 @@ class Panel(QWidget):
         self.show_choices()
         self.show_card()
         self.show_picked()
+        self.show_continuous()
         self.show_phase()
 
     def enterEvent(self, event: Any) -> None:
@@ -103,8 +117,11 @@ class Panel(QWidget):
         super().showEvent(event)
 
     def show_choices(self) -> None:
-        if self.form.choices() != self.session.choices:
-            self.form.set_choices(self.session.choices)
+        choices = self.session.choices
+        if self.form.choices() != replace(choices, refine=RefineChoices()):
+            self.form.set_choices(choices)
+        if self.refine_form.choices() != choices.refine:
+            self.refine_form.set_choices(choices.refine)
 
     def show_card(self) -> None:
         found = self.session.found_card
@@ -114,37 +131,50 @@ class Panel(QWidget):
     def show_picked(self) -> None:
         picked = self.session.picked
         self.picks.show_names(picked.target, picked.group, len(picked.primitives))
+        self.picks.show_result(picked.result, picked.understood)
         self.picks.show_problem(picked.problem)
         self.form.set_painted_only(picked.live_refusal)
+        self.form.setVisible(picked.result is None)
+        self.refine_form.setVisible(picked.result is not None)
+        if picked.result is not None:
+            self.refine_form.show_versions(picked.versions, picked.result.id)
         self.show_thumbnails()
         self.show_phase()
 
     def show_thumbnails(self) -> None:
-        if self.isVisible() and not self.session.job.busy:
+        if self.isVisible() and not self.session.shows_run:
             picked = self.session.picked
-            self.picks.show_pictures(picked.target, picked.primitives)
+            self.picks.show_pictures(picked.target, picked.primitives if picked.result is None else ())
 
     def show_phase(self) -> None:
-        job = self.session.job
-        if self.pages.currentIndex() != int(job.busy):
+        job, picked, shown = self.session.job, self.session.picked, self.session.shows_run
+        page = int(shown and not job.is_thinning)
+        if self.pages.currentIndex() != page:
             self._preview_shown = None
             self.preview.set_image(None)
-            self.pages.setCurrentIndex(int(job.busy))
-        self.run.show_phase(job.phase, ready=not self.session.picked.problem)
+            self.pages.setCurrentIndex(page)
+        self.refine_form.setEnabled(not shown and not picked.problem)
+        self.run.show_begin(picked.result is not None, ready=not picked.problem)
+        self.run.show_phase(job.phase, shown, job.can_pause, job.can_stop)
         self.show_notice()
         self.show_progress()
+
+    def show_continuous(self) -> None:
+        self.refine_form.continuous.setChecked(self.session.continuous.is_on)
 
     def show_notice(self) -> None:
         job, notice = self.session.job, self.session.notice
         if notice is not None:
             self.notice.tell(notice.text, notice.kind, notice.details)
         else:
-            self.notice.tell("\n".join(job.notes) if job.busy else "", "warning")
+            self.notice.tell("\n".join(job.notes) if self.session.shows_run else "", "warning")
 
     def show_progress(self) -> None:
         job = self.session.job
-        if not job.busy or not self.isVisible():
+        if not self.session.shows_run or not self.isVisible():
             return
+        if job.proposal is not None and job.phase is Phase.ASKING:
+            return self.run.show_question(str(job.proposal))
         self.run.show_progress(job.phase, job.progress, job.written, job.device)
         if job.preview is not None and job.preview is not self._preview_shown:
             self._preview_shown = job.preview
@@ -168,10 +198,14 @@ class PicksView(QWidget):
         grid.addWidget(self.target_name, 0, 1, Qt.AlignmentFlag.AlignVCenter)
         grid.addWidget(self.primitives_name, 1, 0, 1, 2)
         grid.addWidget(self.primitives_pictures, 2, 0, 1, 2)
+        self.understood = QLabel()
+        self.understood.setToolTip(i18n("What you have done to the result by hand, as refining will take it."))
         self.problem = QLabel()
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        grid.addWidget(self.problem, 3, 0, 1, 2)
-        for label in (self.target_name, self.primitives_name, self.problem):
+        for label in (self.understood, self.problem):
+            label.setTextFormat(Qt.TextFormat.PlainText)
+        grid.addWidget(self.understood, 3, 0, 1, 2)
+        grid.addWidget(self.problem, 4, 0, 1, 2)
+        for label in (self.target_name, self.primitives_name, self.understood, self.problem):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setToolTip(rules())
@@ -185,6 +219,13 @@ class PicksView(QWidget):
         else:
             bitmaps = i18n("{group}, {count} bitmaps", group=group.name, count=count)
         self.primitives_name.setText(two_lines(i18n("Primitives"), bitmaps))
+
+    def show_result(self, result: Layer | None, understood: str) -> None:
+        """What is refined takes the place of the primitives; None: nothing is."""
+        if result is not None:
+            self.primitives_name.setText(two_lines(i18n("Refine"), result.name))
+            self.understood.setText(understood or i18n("Looking at what you have changed…"))
+        self.understood.setVisible(result is not None)
 
     def show_problem(self, problem: str) -> None:
         self.problem.setText(problem)
@@ -241,7 +282,7 @@ class NoticeView(QWidget):
 
 
 class RunBar(QWidget):
-    """Progress and the four buttons."""
+    """Progress and the buttons: one to begin with, and those of a run."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -250,10 +291,10 @@ class RunBar(QWidget):
         self.status = QLabel()
         self.status.setToolTip(i18n("Steps done, likeness to the target (PSNR, higher is closer), and time left."))
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.optimize = QPushButton(i18n("&Optimize"))
+        self.status.setWordWrap(True)
+        self.begin = QPushButton()
         self.pause = QPushButton(i18n("&Pause"))
         self.stop = QPushButton(i18n("Stop and &keep"))
-        self.stop.setToolTip(i18n("Ends the run now and makes layers of the best picture so far."))
         self.cancel = QPushButton(i18n("&Cancel"))
         self.cancel.setToolTip(i18n("Ends the run and leaves the document as it was."))
         column = QVBoxLayout(self)
@@ -261,25 +302,42 @@ class RunBar(QWidget):
         column.addWidget(self.bar)
         column.addWidget(self.status)
         row = QHBoxLayout()
-        for button, share in ((self.optimize, 1), (self.pause, 3), (self.stop, 4), (self.cancel, 3)):
+        for button, share in ((self.begin, 1), (self.pause, 3), (self.stop, 4), (self.cancel, 3)):
             button.setMinimumWidth(40)
             row.addWidget(button, share)
         column.addLayout(row)
 
-    def show_phase(self, phase: Phase, ready: bool) -> None:
-        busy = phase is not Phase.IDLE
-        self.optimize.setVisible(not busy)
-        self.optimize.setEnabled(ready)
-        self.optimize.setToolTip(
-            i18n("Rebuilds the target from the primitives; the result is a new group of layers above the target.")
-            if ready
-            else i18n("Pick a target and a group of bitmaps first.")
-        )
-        for widget in (self.bar, self.status, self.pause, self.stop, self.cancel):
+    def show_begin(self, refines: bool, ready: bool) -> None:
+        """What the button begins; ready: whether it can."""
+        self.begin.setText(i18n("&Refine") if refines else i18n("&Optimize"))
+        self.begin.setEnabled(ready)
+        if not ready:
+            tip = i18n("Pick a target and a group of bitmaps first.")
+        elif refines:
+            tip = i18n(
+                "Improves the instances from where they are now; the result is a new version beside this one, which "
+                "is hidden. What is locked stays as it is."
+            )
+        else:
+            tip = i18n("Rebuilds the target from the primitives; the result is a new group of layers above the target.")
+        self.begin.setToolTip(tip)
+
+    def show_phase(self, phase: Phase, shown: bool, can_pause: bool, can_stop: bool) -> None:
+        """shown: whether a run that is on is shown; one of the continuous mode is not."""
+        busy, asks = phase is not Phase.IDLE and shown, phase is Phase.ASKING
+        self.begin.setVisible(not busy)
+        for widget in (self.status, self.stop, self.cancel):
             widget.setVisible(busy)
-        optimising = phase in (Phase.STARTING, Phase.RUNNING, Phase.PAUSED)
-        self.pause.setEnabled(optimising)
-        self.stop.setEnabled(optimising)
+        for widget in (self.bar, self.pause):
+            widget.setVisible(busy and not asks)
+        self.pause.setEnabled(can_pause)
+        self.stop.setEnabled(can_stop)
+        self.stop.setText(i18n("&Take them away") if asks else i18n("Stop and &keep"))
+        self.stop.setToolTip(
+            i18n("Makes a new version without these instances; this one is hidden and stays.")
+            if asks
+            else i18n("Ends the run now and makes layers of the best picture so far.")
+        )
         self.pause.setText(i18n("&Resume") if phase is Phase.PAUSED else i18n("&Pause"))
         self.pause.setToolTip(
             i18n("Goes on with the run.") if phase is Phase.PAUSED else i18n("Halts the run after its current step.")
@@ -291,10 +349,11 @@ class RunBar(QWidget):
         if phase is Phase.WRITING:
             made, total = written
             self._show(made, total, i18n("Making layers: {made} of {total}", made=made, total=total))
+        elif phase is Phase.FINISHING:
+            done, total = (progress.step, progress.total) if progress is not None else (0, 0)
+            self._show(done, total, i18n("Cutting out the instances…"))
         elif progress is None:
             self._show(0, 0, i18n("Getting ready…"))
-        elif phase is Phase.FINISHING:
-            self._show(progress.step, progress.total, i18n("Cutting out the instances…"))
         else:
             if phase is Phase.PAUSED:
                 last = i18n("paused")
@@ -310,6 +369,9 @@ class RunBar(QWidget):
                 last=last,
             )
             self._show(progress.step, progress.total, text)
+
+    def show_question(self, text: str) -> None:
+        self.status.setText(text)
 
     def _show(self, value: int, maximum: int, text: str) -> None:
         self.bar.setMaximum(maximum)

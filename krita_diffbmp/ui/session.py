@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from krita_diffbmp.canvas.capture import capture, check_choice, live_refusal, usable
+from krita_diffbmp.canvas.capture import Capture, capture, check_choice, live_refusal, usable
 from krita_diffbmp.canvas.document import Document, Selection, find_selection
+from krita_diffbmp.canvas.edits import around_edits
 from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.pulse import layers_in
+from krita_diffbmp.canvas.readback import holds_instances, read_back
+from krita_diffbmp.canvas.reading import Reading
 from krita_diffbmp.canvas.records import load
+from krita_diffbmp.canvas.refine import capture_refine, check_refine
+from krita_diffbmp.canvas.tools import is_at_rest, is_hand_on
+from krita_diffbmp.canvas.versions import Version, follow_undo, show_version, versions_of
 from krita_diffbmp.card import Card, find_card
-from krita_diffbmp.job import Job, Notice, Phase, notice_of
+from krita_diffbmp.job import Job, Phase
 from krita_diffbmp.libraries import cuda_obstacle
-from krita_diffbmp.problem import DiffBmpError
+from krita_diffbmp.notice import Notice, notice_of
+from krita_diffbmp.problem import DiffBmpError, Freeze, Settings
 from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
 from krita_diffbmp.ui import store
+from krita_diffbmp.ui.continuous import Continuous
 from krita_diffbmp.ui.picks import Picks
+from krita_diffbmp.ui.reading import Watch
 
 POLL = 150  # ms between two looks at what is selected
+PATIENCE = 2.0  # s until Krita has made a layer current
+CONTINUOUS_STEPS = 50  # at most, of a run after an edit
 MESSAGE = 4000  # ms that a message stays over the canvas
 
 
@@ -30,6 +44,9 @@ class Picked:
     document: Document | None = None
     target: Layer | None = None
     group: Layer | None = None
+    result: Layer | None = None  # the group of instances to refine; None: a new run is what is wanted
+    understood: str = ""  # what the artist has done to that; empty until it was read
+    versions: tuple[tuple[str, str], ...] = ()  # of the result: (group id, what it is called), the first first
     primitives: tuple[Layer, ...] = ()  # the group's visible layers
     names: tuple[str, ...] = ()  # of all these, to notice when one is renamed
     problem: str = ""  # why there can be no run; empty when there can
@@ -43,6 +60,10 @@ class Memory:
     document: Document
     picks: Picks = field(default_factory=Picks)
     selection: Selection | None = None  # that the picks follow from
+    reading: Reading | None = None  # of the result that is picked
+    versions: tuple[tuple[str, str], ...] = ()
+    awaited: str = ""  # id of the layer that Krita is about to make current for us: until then selections mean nothing
+    patience_ends: float = 0.0  # when it should have done so
 
 
 class CardSearch(threading.Thread):
@@ -64,13 +85,16 @@ class Session(QObject):
     picked_changed = pyqtSignal()
     choices_changed = pyqtSignal()
     noticed = pyqtSignal()
+    continuous_changed = pyqtSignal()
     card_found = pyqtSignal()  # or that there is none
 
     def __init__(self, krita: Any) -> None:
         super().__init__()
         self.krita = krita
         self.job = Job(self)
-        self.job.ended.connect(self._tell)
+        self.job.ended.connect(self._ended)
+        self.job.progressed.connect(self._make_way)
+        self.job.attached.connect(self._go_on_with)
         self.notice: Notice | None = None
         self.picked = Picked()
         self.choices = store.load(krita.readSetting)
@@ -79,6 +103,9 @@ class Session(QObject):
         self._search: CardSearch | None = None  # from when the docker is first seen
         self._memory: list[Memory] = []
         self._look_failed = False
+        self._watch = Watch()
+        self.continuous = Continuous()
+        self._begun_at = 0  # the pulse of what a run after an edit began with
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.look)
         self._timer.start(POLL)
@@ -119,22 +146,86 @@ class Session(QObject):
         self._memory = [memory for memory in self._memory if memory.document.is_open]
         selection = find_selection()
         if selection is None:
-            return Picked(problem=problem_of(None, None, None))
+            return Picked(problem=problem_of(check_choice, None, None, None))
         document = selection.document
-        memory = next((memory for memory in self._memory if memory.document == document), None)
+        follow_undo(document)
+        memory = self._memory_of(document)
         if memory is None:
             memory = Memory(document)
             self._memory.append(memory)
+        if memory.awaited and (selection.active is None or selection.active.id != memory.awaited):
+            if time.monotonic() < memory.patience_ends:
+                selection = memory.selection or selection
+        else:
+            memory.awaited = ""
         if memory.selection != selection:
             memory.selection = selection
-            memory.picks = memory.picks.after(selection, results_in(document))
-        picks = memory.picks
+            memory.picks = memory.picks.after(
+                selection, results_in(document), lambda layer: holds_instances(document, layer)
+            )
+        result = document.layer(memory.picks.result) if memory.picks.result else None
+        return self._picked_for_a_run(memory) if result is None else self._picked_to_refine(memory, result)
+
+    def _picked_for_a_run(self, memory: Memory) -> Picked:
+        document, picks = memory.document, memory.picks
         target = document.layer(picks.target) if picks.target else None
         group = document.layer(picks.group) if picks.group else None
         primitives = tuple(usable(group)) if group is not None else ()
         names = tuple(layer.name for layer in (target, group, *primitives) if layer is not None)
-        problem = problem_of(document, target, group)
-        return Picked(document, target, group, primitives, names, problem, live_refusal(document))
+        problem = problem_of(check_choice, document, target, group)
+        refusal = live_refusal(document)
+        return Picked(document, target, group, None, "", (), primitives, names, problem, refusal)
+
+    def _picked_to_refine(self, memory: Memory, result: Layer) -> Picked:
+        document = memory.document
+        self._watch.follow(result.id)
+        if memory.reading is not None and memory.reading.group.id != result.id:
+            memory.reading = None
+        if not self.shows_run and (self.continuous.is_on or self._is_seen()):
+            self._follow(memory, result)
+        target, group = self._sources(memory)
+        understood = problem = ""
+        if memory.reading is not None:
+            understood = str(memory.reading.changes)
+            problem = problem_of(check_refine, document, target, result)
+        names = tuple(layer.name for layer in (target, group, result) if layer is not None)
+        return Picked(document, target, group, result, understood, memory.versions, (), names, problem, "")
+
+    def _follow(self, memory: Memory, result: Layer) -> None:
+        """Reads the result once an edit is over, and refines around it where that is wanted."""
+        watch, document = self._watch, memory.document
+        changed = watch.look(document, result)
+        if self.job.busy:
+            if watch.pulse != self._begun_at:
+                self.job.yield_way()  # to the edit that has come meanwhile
+        elif changed and is_at_rest(document):
+            self._read(memory, result)
+        elif self.continuous.is_due(result.id, watch.pulse, watch.changed_at) and is_at_rest(document):
+            self.continuous.note_asked(watch.pulse)
+            self._begun_at = watch.pulse
+            self._refine_around(memory, result)
+
+    def _sources(self, memory: Memory) -> tuple[Layer | None, Layer | None]:
+        """The target and the group of bitmaps that the picked result is refined with."""
+        picks, reading = memory.picks, memory.reading
+        record = reading.record if reading is not None else None
+        home = reading.primitive_group if reading is not None else None
+        target_id = picks.towards or (record.target.id if record is not None else picks.target)
+        group_id = home.id if home is not None else picks.group
+        document = memory.document
+        return (
+            document.layer(target_id) if target_id else None,
+            document.layer(group_id) if group_id else None,
+        )
+
+    def _read(self, memory: Memory, result: Layer) -> Reading:
+        memory.reading = read_back(memory.document, result, lock_label=self.choices.refine.label)
+        memory.versions = named_versions(memory.document, result)
+        self._watch.note_read()
+        return memory.reading
+
+    def _is_seen(self) -> bool:
+        return any(panel.isVisible() for panel in self.panels)
 
     # --- what is chosen
 
@@ -146,12 +237,22 @@ class Session(QObject):
 
     # --- what is done
 
+    def begin(self) -> None:
+        """What the docker's button does now."""
+        self.look()
+        if self.picked.result is not None:
+            self.refine()
+        else:
+            self.optimize()
+
     def optimize(self) -> None:
         """Captures what is picked and starts a run; what is wrong is told."""
         self.look()
         try:
+            self.job.yield_way()
             self.job.check(self.choices.settings)
-            captured = capture(self.picked.document, self.picked.target, self.picked.group, self.choices.settings)
+            picked = self.picked
+            captured = capture(picked.document, picked.target, picked.group, self.choices.settings)
             live = self.choices.form == "live" and not captured.place.live_refusal
             self.notice = None
             self.job.start(captured, live)
@@ -159,6 +260,99 @@ class Session(QObject):
             return self._tell(notice_of(failure))
         self.noticed.emit()
         return self.float(i18n("DiffBMP: optimising “{target}”.", target=captured.place.target.name))
+
+    def refine(self, added: int = 0) -> None:
+        """Goes on from what is on the canvas, with so many new instances; what is wrong is told."""
+        self._refine(lambda captured: self.job.start(captured), added)
+
+    def add(self) -> None:
+        """Refines with more instances."""
+        self.refine(self.choices.refine.add)
+
+    def thin_out(self) -> None:
+        """Finds the instances that matter least and asks whether to take them away."""
+        self._refine(lambda captured: self.job.thin_out(captured, self._thinned(captured)))
+
+    def _thinned(self, captured: Capture) -> int:
+        """How many instances are to go."""
+        assert captured.place.refinement is not None
+        return max(1, round(self.choices.refine.thin / 100 * captured.place.refinement.reading.changes.total))
+
+    def _refine_around(self, memory: Memory, result: Layer) -> None:
+        try:
+            captured = self._captured(0, min(self.choices.refine.steps, CONTINUOUS_STEPS))
+            self.job.start(around_edits(captured), is_quiet=True)
+        except Exception as failure:
+            self._tell(notice_of(failure))
+
+    def _captured(self, added: int, steps: int | None = None) -> Capture:
+        """What is picked to be refined, read anew. Raises DiffBmpError with a sentence for the docker."""
+        memory = self._memory_of(self.picked.document)
+        document, result = self.picked.document, self.picked.result
+        if memory is None or document is None or result is None:
+            raise DiffBmpError(i18n("Select the group of instances to refine, or one of them."))
+        document.handle.waitForDone()  # a tool may have something pending, which counts
+        reading = self._read(memory, result)
+        target, _ = self._sources(memory)
+        check_refine(document, target, result)
+        assert target is not None
+        chosen = self.choices.refine
+        freeze, selected = Freeze(chosen.freeze), memory.selection.selected if memory.selection is not None else ()
+        kept = {layer.id: freeze for each in selected for layer in (each, *layers_in(each))}
+        return capture_refine(
+            document,
+            target,
+            reading,
+            self._refine_settings(reading, steps or chosen.steps),
+            freeze=Freeze(0) if chosen.selected_only else freeze,
+            layers=kept if chosen.selected_only else None,
+            added=added + (reading.changes.deleted if chosen.replace_deleted else 0),
+        )
+
+    def _refine_settings(self, reading: Reading, steps: int) -> Settings:
+        """Those that the instances were made with, and of the docker what is about this run."""
+        now = self.choices.settings
+        made_with = reading.record.settings if reading.record is not None else now
+        return replace(made_with, steps=steps, device=now.device, working_size=now.working_size, seed=now.seed)
+
+    def _refine(self, start: Callable[[Capture], None], added: int = 0) -> None:
+        self.look()
+        try:
+            self.job.yield_way()
+            self.job.check_idle()
+            captured = self._captured(added)
+            self.notice = None
+            start(captured)
+        except Exception as failure:
+            return self._tell(notice_of(failure))
+        self.noticed.emit()
+        return self.float(i18n("DiffBMP: refining “{group}”.", group=captured.place.group.name))
+
+    def show_version(self, group_id: str) -> None:
+        """Shows a version of the picked result, hides the others, and goes on with that one."""
+        document, result = self.picked.document, self.picked.result
+        if document is None or result is None:
+            return
+        try:
+            show_version(document, group_id)
+        except Exception as failure:
+            return self._tell(notice_of(failure))
+        self._go_on_with(document, group_id, result.id)
+
+    def set_continuous(self, on: bool) -> None:
+        """Whether an edit of the picked result is followed by a refinement of its surroundings."""
+        self.continuous.switch(on)
+        if not on:
+            self.job.yield_way()
+        self.continuous_changed.emit()
+
+    def toggle_continuous(self) -> None:
+        self.set_continuous(not self.continuous.is_on)
+        self.float(
+            i18n("DiffBMP: refining after each edit.")
+            if self.continuous.is_on
+            else i18n("DiffBMP: refining when asked to.")
+        )
 
     def toggle_pause(self) -> None:
         if not self._is_running():
@@ -181,10 +375,48 @@ class Session(QObject):
         self._timer.stop()
         self.job.close()
 
+    @property
+    def shows_run(self) -> bool:
+        """Whether a run is on that the docker is about; one after an edit goes on behind the scenes."""
+        return self.job.busy and not self.job.is_quiet
+
     def _is_running(self) -> bool:
-        if not self.job.busy:
+        if not self.shows_run:
             self.float(i18n("DiffBMP: nothing is running."))
-        return self.job.busy
+        return self.shows_run
+
+    # --- what a run leaves behind
+
+    def _ended(self, notice: Notice) -> None:
+        self.look()
+        if not self.job.is_quiet:
+            self._tell(notice)
+        elif notice.kind == "error":
+            self.set_continuous(False)
+            self._tell(notice)
+
+    def _make_way(self) -> None:
+        """The artist's hand comes before a run that nobody has asked for."""
+        if self.job.is_quiet and is_hand_on():
+            self.job.yield_way()
+
+    def _go_on_with(self, document: Document, group_id: str, before: str) -> None:
+        """A version takes the place of the one before, to be refined and to be edited, if the artist is still there."""
+        memory = self._memory_of(document)
+        chosen = document.layer(group_id)
+        if memory is None or chosen is None or memory.picks.result not in (before, group_id) or not before:
+            return
+        active = document.active_layer
+        memory.picks = replace(memory.picks, result=group_id)
+        memory.versions = named_versions(document, chosen)
+        if active is not None and any(layer.id == before for layer in (active, *active.ancestors())):
+            twin = next((layer for layer in layers_in(chosen) if layer.name == active.name), chosen)
+            awaited = chosen if active.id == before else twin
+            document.handle.setActiveNode(awaited.node)
+            memory.awaited, memory.patience_ends = awaited.id, time.monotonic() + PATIENCE
+
+    def _memory_of(self, document: Document | None) -> Memory | None:
+        return next((memory for memory in self._memory if memory.document == document), None)
 
     def _tell(self, notice: Notice) -> None:
         self.notice = notice
@@ -195,7 +427,7 @@ class Session(QObject):
         """Shows a message over the canvas, for an artist who does not see the docker."""
         window = self.krita.activeWindow()
         view = window.activeView() if window is not None else None
-        if view is not None and not any(panel.isVisible() for panel in self.panels):
+        if view is not None and not self._is_seen():
             view.showFloatingMessage(text, QIcon(), MESSAGE, 1)
 
 
@@ -207,9 +439,25 @@ def results_in(document: Document) -> set[str]:
         return set()
 
 
-def problem_of(document: Document | None, target: Layer | None, group: Layer | None) -> str:
+def problem_of(check: Callable[..., None], *picked: Any) -> str:
+    """What stands against a run with what is picked; empty where nothing does."""
     try:
-        check_choice(document, target, group)
+        check(*picked)
     except DiffBmpError as problem:
         return str(problem)
     return ""
+
+
+def named_versions(document: Document, result: Layer) -> tuple[tuple[str, str], ...]:
+    """(group id, what it is called) of all versions of a result, the first first."""
+    try:
+        versions = versions_of(document, result)
+    except DiffBmpError:
+        return ()
+    return tuple((version.id, called(version)) for version in versions)
+
+
+def called(version: Version) -> str:
+    if version.psnr is None:
+        return i18n("v{number}", number=version.number)
+    return i18n("v{number} · {psnr:.1f} dB", number=version.number, psnr=version.psnr)

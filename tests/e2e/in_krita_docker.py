@@ -24,7 +24,8 @@ from studio import (
 )
 
 import krita_diffbmp
-from krita_diffbmp.job import Notice, Phase, notice_of
+from krita_diffbmp.job import Phase
+from krita_diffbmp.notice import Notice, notice_of
 from krita_diffbmp.problem import Placements, Progress, Result
 from krita_diffbmp.qt import QApplication, Qt, QtWidgets
 

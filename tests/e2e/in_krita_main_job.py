@@ -42,7 +42,7 @@ def test_the_docker_says_what_to_do_before_anything_is_open():
     yield from show_docker()
     session().look()
     assert "document" in panel().picks.problem.text()
-    assert not panel().run.optimize.isEnabled()
+    assert not panel().run.begin.isEnabled()
     yield from save_picture("empty")
 
 
@@ -52,7 +52,7 @@ def test_main_job_by_actions():
     yield from show_docker()
     set_form(instances=30, steps=500)
     yield from easel.choose()
-    assert panel().run.optimize.isEnabled()
+    assert panel().run.begin.isEnabled()
     yield from save_picture("ready")
     before, rows, picture = easel.state(), undo_rows(), composite(easel.document)
     trigger("diffbmp_optimize")
@@ -95,7 +95,7 @@ def test_main_job_by_the_mouse():
     yield from show_docker()
     set_form(form="painted")
     yield from easel.choose()
-    yield from click(panel().run.optimize)
+    yield from click(panel().run.begin)
     yield Until(lambda: phase() is not Phase.IDLE or easel.results(), 5, "the run to start, unless it is over already")
     yield over()
     [group] = easel.results()

@@ -36,7 +36,7 @@ def test_click_the_group_then_the_photo():
     yield picks("photo", "dabs")
     assert "photo" in panel().picks.target_name.text()
     assert "3 bitmaps" in panel().picks.primitives_name.text()
-    assert panel().run.optimize.isEnabled() and not panel().picks.problem.isVisible()
+    assert panel().run.begin.isEnabled() and not panel().picks.problem.isVisible()
 
 
 def test_click_the_photo_then_the_group():
@@ -146,7 +146,7 @@ def test_deleted_picks_are_dropped_and_come_back_with_undo():
     yield from easel.choose()
     easel.group.remove()
     yield Until(lambda: picked_names()[1] == "", 3, "the group to be dropped")
-    assert not panel().run.optimize.isEnabled() and panel().picks.problem.text()
+    assert not panel().run.begin.isEnabled() and panel().picks.problem.text()
     trigger("edit_undo")
     yield picks("photo", "dabs")
 
@@ -185,7 +185,7 @@ def test_bad_picks_are_explained():
     ):
         yield from prepare()
         yield Until(lambda wanted=wanted: wanted in panel().picks.problem.text(), 3, wanted)
-        assert not panel().run.optimize.isEnabled()
+        assert not panel().run.begin.isEnabled()
 
 
 def click_inside(easel: Easel):

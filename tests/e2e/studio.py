@@ -15,8 +15,8 @@ from krita_harness.steps import Until
 import krita_diffbmp
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.job import Phase
-from krita_diffbmp.qt import QImage, QtCore
-from krita_diffbmp.ui.store import Choices
+from krita_diffbmp.qt import QImage, QtCore, QtWidgets
+from krita_diffbmp.ui.store import Choices, RefineChoices
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 OUT = Path(os.environ.get("DIFFBMP_TEST_OUT", Path(__file__).resolve().parents[2] / "build/tests"))
@@ -249,4 +249,40 @@ def click_layer(name: str, *, ctrl: bool = False) -> Any:
         view.model().index(0, 0), QtCore.Qt.ItemDataRole.DisplayRole, name, 1, QtCore.Qt.MatchFlag.MatchRecursive
     ) or [None]
     assert index is not None, f"no layer named {name} in the layer docker"
+    view.scrollTo(index)
+    yield 0.05
     yield from click(view.viewport(), view.visualRect(index).center(), ctrl=ctrl)
+
+
+def set_refine(**values: Any) -> None:
+    """Edits the fields of the refine form of that name, from the defaults; choices by their key."""
+    form = panel().refine_form
+    form.set_choices(RefineChoices())
+    form.changed.emit()
+    for name, value in {"steps": 20, **values}.items():
+        field = getattr(form, name)
+        if isinstance(field, QtWidgets.QComboBox):
+            field.setCurrentIndex(field.findData(value))
+            field.activated.emit(field.currentIndex())
+        else:
+            field.setValue(value)
+
+
+def first_run(easel: Easel, **values: Any) -> Any:
+    """A finished run, of 20 instances unless told otherwise, and its group picked; a generator that returns that."""
+    set_form(**{"instances": 20, "steps": 30, **values})
+    set_refine()
+    yield from easel.choose()
+    trigger("diffbmp_optimize")
+    yield over()
+    [group] = easel.results()
+    yield from click_through(easel.document, group)
+    yield Until(lambda: session().picked.result is not None, 3, "the result to be picked")
+    return group
+
+
+def start_refining(step: int = 2, **values: Any) -> Any:
+    """A long refinement of what is picked, until it has done that many steps; a generator."""
+    set_refine(**{"steps": 20000, **values})
+    trigger("diffbmp_refine")
+    yield at_step(step)

@@ -6,7 +6,9 @@ import pytest
 
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.ui import store
-from krita_diffbmp.ui.store import Choices
+from krita_diffbmp.ui.store import Choices, RefineChoices
+
+REFINE = RefineChoices(7, 18, True, 3, True, 20, 2.5)
 
 
 class SettingsFile:
@@ -31,10 +33,15 @@ def test_nothing_stored_gives_the_defaults():
 
 
 def test_what_is_saved_is_loaded():
-    chosen = Choices(Settings(7, 0.01, 0.5, 11, 0.3, 0.7, "white", 5, "cpu", 333), "painted", True)
+    chosen = Choices(Settings(7, 0.01, 0.5, 11, 0.3, 0.7, "white", 5, "cpu", 333), "painted", True, REFINE)
     file = SettingsFile()
     store.save(file.write, chosen)
     assert store.load(file.read) == chosen
+
+
+def test_what_a_refinement_freezes_is_one_of_what_can_be():
+    for key, text in (("refine_freeze", "32"), ("refine_freeze", "-1"), ("refine_label", "9")):
+        assert store.load(SettingsFile(**{key: text}).read) == Choices()
 
 
 def test_only_what_changed_is_written():
@@ -44,7 +51,11 @@ def test_only_what_changed_is_written():
 
 
 @pytest.mark.parametrize(
-    "key", ["instances", "min_size", "steps", "mu_blend", "background", "device", "form", "advanced", "seed"]
+    "key",
+    [
+        *("instances", "min_size", "steps", "mu_blend", "background", "device", "form", "advanced", "seed"),
+        *("refine_steps", "refine_freeze", "refine_selected_only", "refine_thin"),
+    ],
 )
 @pytest.mark.parametrize("text", ["", "?", "12 apples", "None", "nan", "1e999", "9" * 400, "-9999999999", "\u0663"])
 def test_nonsense_in_the_file_does_no_harm(key: str, text: str):

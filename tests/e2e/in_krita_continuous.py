@@ -1,0 +1,154 @@
+"""Continuous mode: an edit by hand is followed by a refinement around it, which makes way for the next edit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import hands
+import numpy as np
+from krita_harness.inside import composite, trigger, undo_rows
+from krita_harness.steps import Until
+from studio import (
+    Easel,
+    click,
+    first_run,
+    mouse,
+    notice,
+    over,
+    panel,
+    phase,
+    save_picture,
+    session,
+    set_refine,
+    show_docker,
+)
+
+from krita_diffbmp.job import Phase
+from krita_diffbmp.qt import QtCore
+from krita_diffbmp.ui import session as module
+
+PLUGIN = True
+WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
+
+
+def switched_on(easel, **values):
+    """A first run, and the mode; a generator that returns the group."""
+    yield from show_docker()
+    group = yield from first_run(easel, **{"instances": 40, "max_size": 12, **values})
+    set_refine(steps=20)
+    box = panel().refine_form.continuous
+    if not box.isChecked():
+        yield from click(box, QtCore.QPoint(8, box.height() // 2))
+    assert session().continuous.is_on
+    yield 2.5
+    assert easel.results() == [group], "nothing was done by hand"
+    return group
+
+
+@contextmanager
+def long_ones():
+    """Refinements after an edit that begin meanwhile take so long that something can come between."""
+    steps = module.CONTINUOUS_STEPS
+    module.CONTINUOUS_STEPS = 20000
+    set_refine(steps=20000)
+    try:
+        yield
+    finally:
+        module.CONTINUOUS_STEPS = steps
+        set_refine(steps=20)
+
+
+def count(easel, number):
+    return Until(lambda: len(easel.results()) == number and phase() is Phase.IDLE, WAIT, f"{number} versions")
+
+
+def test_an_edit_is_followed_by_a_refinement_around_it():
+    easel = Easel(240, 180)
+    document = easel.document
+    group = yield from switched_on(easel)
+    node = next(n for n in group.childNodes() if hands.middle(n)[0] < 70)
+    rows = undo_rows()
+    yield from hands.move(document, node, 14, 9)
+    edited = composite(document)
+    yield count(easel, 2)
+    yield from save_picture("continuous")
+    assert undo_rows() == rows + 2, "the edit and the refinement"
+    changed = np.any(composite(document) != edited, axis=(0, 2))
+    assert changed.any() and not changed[170:].any()
+    assert session().picked.result.node == easel.results()[1] and not group.visible()
+    yield 3
+    assert len(easel.results()) == 2, "once for each edit"
+    trigger("edit_undo")
+    yield Until(lambda: len(easel.results()) == 1 and group.visible(), 5, "undo")
+    document.waitForDone()
+    assert np.array_equal(composite(document), edited)
+    yield 3
+    assert len(easel.results()) == 1, "undo asks for nothing"
+
+
+def test_the_move_tool_may_stay_in_the_hand():
+    easel = Easel(240, 180)
+    group = yield from switched_on(easel)
+    yield from hands.make_current(easel.document, group.childNodes()[3])
+    yield from hands.take(hands.MOVE)
+    x, y = hands.middle(group.childNodes()[3])
+    yield from hands.drag((x, y), (x + 4, y + 4), (x + 12, y + 8))
+    yield count(easel, 2)
+
+
+def test_nothing_happens_while_the_hand_is_on():
+    easel = Easel(240, 180)
+    group = yield from switched_on(easel)
+    yield from hands.make_current(easel.document, group.childNodes()[3])
+    yield from hands.take(hands.MOVE)
+    x, y = hands.middle(group.childNodes()[3])
+    start, end = hands.on_screen(x, y), hands.on_screen(x + 12, y + 8)
+    yield from mouse("mousemove", str(start.x()), str(start.y()), "mousedown", "1")
+    yield from mouse("mousemove", str(end.x()), str(end.y()))
+    yield 3
+    assert phase() is Phase.IDLE and len(easel.results()) == 1
+    yield from mouse("mouseup", "1")
+    yield count(easel, 2)
+
+
+def test_an_open_transform_is_waited_for():
+    easel = Easel(240, 180)
+    group = yield from switched_on(easel)
+    yield from hands.move(easel.document, group.childNodes()[2], 8, 8)
+    yield from hands.make_current(easel.document, group.childNodes()[3])
+    yield from hands.take(hands.TRANSFORM)
+    yield 3
+    assert phase() is Phase.IDLE and len(easel.results()) == 1
+    yield from mouse("key", "Return")
+    yield from hands.take(hands.BRUSH)
+    yield count(easel, 2)
+
+
+def test_the_next_edit_ends_it_at_once():
+    easel = Easel(240, 180)
+    document = easel.document
+    group = yield from switched_on(easel)
+    with long_ones():
+        yield from hands.move(document, group.childNodes()[2], 8, 8)
+        yield Until(lambda: session().job.busy, WAIT, "a refinement to begin")
+    assert not session().shows_run and panel().pages.currentIndex() == 0
+    yield from hands.move(document, group.childNodes()[4], 8, 8)
+    assert len(easel.results()) == 1
+    yield count(easel, 2)
+    assert session().picked.result is not None
+
+
+def test_the_refine_button_comes_first():
+    easel = Easel(240, 180)
+    group = yield from switched_on(easel)
+    with long_ones():
+        yield from hands.move(easel.document, group.childNodes()[2], 8, 8)
+        yield Until(lambda: session().job.busy, WAIT, "a refinement to begin")
+    set_refine(steps=20000)
+    trigger("diffbmp_refine")
+    assert session().shows_run, notice()
+    trigger("diffbmp_stop")
+    yield over()
+    assert notice().startswith("Refined") and len(easel.results()) == 2
+    trigger("diffbmp_continuous")
+    assert not session().continuous.is_on and not panel().refine_form.continuous.isChecked()

@@ -123,7 +123,6 @@ class Benchmark:
             white=1.0,
             mu_blend=self.mu_blend,
             alpha_max=1.0,
-            seed=1,
             rates=(0.0,) * 5,
             factors=torch.ones(1),
             log_sizes=(0.0, 10.0),
@@ -152,16 +151,14 @@ class Benchmark:
         moved = [value.requires_grad_() for name, value in values.items() if name != "bitmap"]
         adam = torch.optim.Adam(moved, fused=True, capturable=True)
         parameters = type(self.start)(**values)
-        noise = torch.empty_like(self.target[:-1])
+        error = losses.SquaredError("noise", self.target[:-1], self.target[-1])
 
         def step() -> None:
             scene = Scene(self.bitmaps, parameters.instances(self.sides), self.size, self.size, mu_blend=self.mu_blend)
             drawn = render(scene)
-            loss = losses.squared_error(
-                drawn.color, drawn.transmittance, self.target[:-1], self.target[-1], noise.uniform_()
-            )
+            _, *gradients = error(drawn.color, drawn.transmittance)
             adam.zero_grad()
-            loss.backward()
+            torch.autograd.backward([drawn.color, drawn.transmittance], gradients)
             adam.step()
 
         def seconds(call: Callable[[], object]) -> float:

@@ -164,7 +164,8 @@ Run checked_run(const Tensor& cells, const Tensor& levels, const Tensor& bitmap,
                 const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
                 const Tensor& workspace, const std::optional<Tensor>& stretch, const std::optional<Tensor>& mu_blends,
                 const std::optional<Tensor>& limits, int64_t height, int64_t width, double alpha_max,
-                double mu_blend) {
+                double mu_blend, double ratio) {
+  TORCH_CHECK_VALUE(ratio > 0 && ratio <= 1, "diffbmp: the ratio is ", ratio, ", not above 0 and at most 1");
   TORCH_CHECK_VALUE(state.dim() == 3 && state.size(0) == 3, "diffbmp: state has shape ", state.sizes(),
                     ", not [3, 5 + C, N]");
   const int64_t channels = state.size(1) - cuda::kPlaced, count = state.size(2);
@@ -199,7 +200,7 @@ Run checked_run(const Tensor& cells, const Tensor& levels, const Tensor& bitmap,
   }
   return {{count, state.mutable_data_ptr<float>(), best.mutable_data_ptr<float>(), bitmap.const_data_ptr<int32_t>(),
            best_bitmap.mutable_data_ptr<int32_t>(), sides.const_data_ptr<float>(), to_stretch, to_mu_blends, to_limits,
-           report.mutable_data_ptr<double>(), workspace.mutable_data_ptr()},
+           report.mutable_data_ptr<double>(), workspace.mutable_data_ptr(), static_cast<float>(ratio)},
           {levels.size(0), levels.size(1), cells.size(1), static_cast<int32_t>(channels), cells.const_data_ptr<float>(),
            reinterpret_cast<const Level*>(levels.const_data_ptr<int32_t>())},
           {height, width, std::min(alpha_max, kOpacityLimit), mu_blend}};
@@ -227,10 +228,10 @@ void optimize_pack(const Tensor& cells, const Tensor& levels, const Tensor& bitm
                    const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
                    const Tensor& workspace, const std::optional<Tensor>& stretch,
                    const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits, int64_t height,
-                   int64_t width, double alpha_max, double mu_blend) {
+                   int64_t width, double alpha_max, double mu_blend, double ratio) {
   const c10::cuda::CUDAGuard guard(cells.device());
   const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
-                              mu_blends, limits, height, width, alpha_max, mu_blend);
+                              mu_blends, limits, height, width, alpha_max, mu_blend, ratio);
   check_launch(cuda::optimize_pack(run.bitmaps, run.optimization, run.canvas, stream_of(cells)));
 }
 
@@ -238,23 +239,22 @@ void optimize_step(const Tensor& cells, const Tensor& levels, const Tensor& bitm
                    const Tensor& state, const Tensor& best, const Tensor& best_bitmap, const Tensor& report,
                    const Tensor& workspace, const std::optional<Tensor>& stretch,
                    const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits, const Tensor& target,
-                   const std::optional<Tensor>& weight, double alpha_max, double mu_blend, c10::string_view background, double background_value, int64_t seed,
-                   at::ArrayRef<double> rates, const Tensor& schedule, at::ArrayRef<double> betas,
+                   const std::optional<Tensor>& weight, double alpha_max, double mu_blend, double ratio,
+                   double background_value, const std::optional<Tensor>& hole, int64_t planes, at::ArrayRef<double> rates,
+                   const Tensor& schedule, at::ArrayRef<double> betas,
                    at::ArrayRef<double> sizes) {
   const c10::cuda::CUDAGuard guard(cells.device());
   const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
-                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend);
+                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend, ratio);
   TORCH_CHECK_VALUE(rates.size() == 5 && betas.size() == 2 && sizes.size() == 2,
                     "diffbmp: 5 rates, 2 betas and 2 sizes are needed");
   check_like("schedule", schedule, {schedule.numel()}, cells);
   TORCH_CHECK_VALUE(schedule.numel() >= 1 && schedule.is_contiguous(), "diffbmp: the schedule has no steps");
-  TORCH_CHECK_VALUE(background == "noise" || background == "constant" || background == "transparent",
-                    "diffbmp: no such background");
+  TORCH_CHECK_VALUE(planes >= 1 && planes <= kMaxChannels + 1, "diffbmp: the mean is not one of ", planes, " planes");
+  if (hole) check_like("hole", *hole, {1}, cells);
   const cuda::Loss loss{checked_target(cells, target, weight, run.bitmaps.channels),
-                        background == "noise"      ? cuda::Background::kNoise
-                        : background == "constant" ? cuda::Background::kConstant
-                                                   : cuda::Background::kTransparent,
-                        static_cast<float>(background_value), static_cast<uint64_t>(seed)};
+                        static_cast<float>(background_value), hole ? hole->const_data_ptr<float>() : nullptr,
+                        static_cast<int32_t>(planes)};
   cuda::Adam adam{};
   for (int k = 0; k < 5; ++k) adam.rates[k] = static_cast<float>(rates[k]);
   adam.schedule = schedule.const_data_ptr<float>(), adam.steps = schedule.numel();
@@ -271,21 +271,10 @@ void optimize_evaluate(const Tensor& cells, const Tensor& levels, const Tensor& 
                        double background_value) {
   const c10::cuda::CUDAGuard guard(cells.device());
   const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,
-                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend);
-  const cuda::Loss loss{checked_target(cells, target, weight, run.bitmaps.channels), cuda::Background::kConstant,
-                        static_cast<float>(background_value), 0};
+                              mu_blends, limits, target.size(1), target.size(2), alpha_max, mu_blend, 1);
+  const cuda::Loss loss{checked_target(cells, target, weight, run.bitmaps.channels),
+                        static_cast<float>(background_value), nullptr, run.bitmaps.channels};
   check_launch(cuda::optimize_evaluate(run.bitmaps, run.optimization, run.canvas, loss, stream_of(cells)));
-}
-
-// The background of step `step` (from 0) of a run with background "noise".
-Tensor noise(const Tensor& like, int64_t channels, int64_t height, int64_t width, int64_t seed, int64_t step) {
-  const c10::cuda::CUDAGuard guard(like.device());
-  check_canvas(height, width, 1, 0);
-  TORCH_CHECK_VALUE(channels >= 1 && channels <= kMaxChannels, "diffbmp: ", channels, " channels");
-  const Tensor out = at::empty({channels, height, width}, like.options().dtype(at::kFloat));
-  check_launch(cuda::noise(out.mutable_data_ptr<float>(), channels, static_cast<int32_t>(height),
-                           static_cast<int32_t>(width), static_cast<uint64_t>(seed), step, stream_of(like)));
-  return out;
 }
 
 }  // namespace
@@ -300,12 +289,11 @@ TORCH_LIBRARY_FRAGMENT(diffbmp, m) {
   };
   m.def("cells(Tensor texels, Tensor levels, bool colors) -> (Tensor cells, Tensor levels)");
   m.def("optimize_workspace(int count) -> int", &optimize_workspace);
-  define("optimize_pack", "int height, int width, float alpha_max, float mu_blend");
+  define("optimize_pack", "int height, int width, float alpha_max, float mu_blend, float ratio");
   define("optimize_step",
-         "Tensor target, Tensor? weight, float alpha_max, float mu_blend, str background, float background_value, "
-         "int seed, float[] rates, Tensor schedule, float[] betas, float[] sizes");
+         "Tensor target, Tensor? weight, float alpha_max, float mu_blend, float ratio, float background_value, "
+         "Tensor? hole, int planes, float[] rates, Tensor schedule, float[] betas, float[] sizes");
   define("optimize_evaluate", "Tensor target, Tensor? weight, float alpha_max, float mu_blend, float background_value");
-  m.def("noise(Tensor like, int channels, int height, int width, int seed, int step) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(diffbmp, CUDA, m) {
@@ -315,7 +303,6 @@ TORCH_LIBRARY_IMPL(diffbmp, CUDA, m) {
   m.impl("optimize_pack", &optimize_pack);
   m.impl("optimize_step", &optimize_step);
   m.impl("optimize_evaluate", &optimize_evaluate);
-  m.impl("noise", &noise);
 }
 
 }  // namespace diffbmp

@@ -4,7 +4,6 @@
 // for bit.
 #include "optimize_cuda.h"
 #include "order.cuh"
-#include "philox.cuh"
 #include "pixels.cuh"
 
 namespace diffbmp::cuda {
@@ -69,19 +68,18 @@ __device__ __forceinline__ Wanted<C> target_at(const Target& target, int64_t pix
 
 // The picture's difference from the target at one pixel becomes g and R, the derivatives of half the square of it.
 template <int C>
-__device__ __forceinline__ float compare(const Wanted<C>& wanted, bool transparent, const float4& over,
-                                         float (&color)[C], float transmittance, float* behind) {
-  const float background[4] = {over.x, over.y, over.z, over.w};
+__device__ __forceinline__ float compare(const Wanted<C>& wanted, float value, float hole, float (&color)[C],
+                                         float transmittance, float* behind) {
   const float through = transmittance - wanted.transmittance;
-  float sum = transparent ? through * through : 0.f, by_transmittance = transparent ? through : 0.f;
+  float by_transmittance = hole * through, sum = by_transmittance * through, over = 0;
 #pragma unroll
   for (int c = 0; c < C; ++c) {
-    float difference = color[c] - wanted.color[c];
-    if (!transparent) difference = madd(through, background[c], difference);
+    const float difference = madd(through, value, color[c] - wanted.color[c]);
     sum = madd(difference, difference, sum);
-    if (!transparent) by_transmittance = madd(difference, background[c], by_transmittance);
+    over += difference;
     color[c] = wanted.weight * difference;
   }
+  by_transmittance = madd(value, over, by_transmittance);
   *behind = wanted.weight * by_transmittance;
   return wanted.weight * sum;
 }
@@ -89,8 +87,8 @@ __device__ __forceinline__ float compare(const Wanted<C>& wanted, bool transpare
 // Draws the block's tile and compares it: leaves g in state.color, R in `behind`, and adds the loss to *total. Pixels
 // beyond the canvas take no part.
 template <int C, bool kMapped, int P, bool kRemember>
-__device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const Loss& loss, int64_t step,
-                                                 const Pixels& at, List* list, PixelState<C, P>& state,
+__device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const Loss& loss, const Pixels& at,
+                                                 List* list, PixelState<C, P>& state,
                                                  float (&behind)[P], Whole* total) {
   draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
@@ -103,25 +101,18 @@ __device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const L
     const int64_t pixel = static_cast<int64_t>(at.row + below(k)) * drawing.width + at.column + right_of(k);
     wanted[k] = target_at<C>(loss.target, inside(k) ? pixel : 0, plane);
   }
+  const float hole = loss.hole ? __ldg(loss.hole) : 0;
   float sum = 0;
 #pragma unroll
-  for (int k = 0; k < P; k += 2) {
-    static_assert(right_of(1) == 8 && kWarpWidth == 16, "noise comes for pixels 8 apart");
-    NoisePair over = {make_float4(loss.value, loss.value, loss.value, loss.value), {}};
-    over.second = over.first;
-    if (loss.background == Background::kNoise) over = noise_at(loss.seed, step, at.column, at.row + below(k));
+  for (int k = 0; k < P; ++k) {
+    const float square =
+        compare<C>(wanted[k], loss.value, hole, state.color[k], state.transmittance[k], &behind[k]);
+    sum += inside(k) ? square : 0;
+    if (inside(k)) continue;
+    behind[k] = 0;
+    state.last[k] = drawing.count;
 #pragma unroll
-    for (int j = k; j < k + 2; ++j) {
-      const float square = compare<C>(wanted[j], loss.background == Background::kTransparent,
-                                      j == k ? over.first : over.second, state.color[j], state.transmittance[j],
-                                      &behind[j]);
-      sum += inside(j) ? square : 0;
-      if (inside(j)) continue;
-      behind[j] = 0;
-      state.last[j] = drawing.count;
-#pragma unroll
-      for (int c = 0; c < C; ++c) state.color[j][c] = 0;
-    }
+    for (int c = 0; c < C; ++c) state.color[k][c] = 0;
   }
   sum = reduce(sum);
   if (threadIdx.x % 32 == 0) atomicAdd(total, whole(sum, kLossOne));
@@ -132,11 +123,10 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
     descend(Drawing drawing, Loss loss, Clock* __restrict__ clock, Whole* __restrict__ sums) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
-  const int64_t step = clock->step;
-  if (blockIdx.x == 0 && threadIdx.x == 0) clock->next = step + 1;
+  if (blockIdx.x == 0 && threadIdx.x == 0) clock->next = clock->step + 1;
   PixelState<C, P> state;
   float behind[P];
-  draw_and_compare<C, kMapped, P, true>(drawing, loss, step, at, &list, state, behind, &clock->loss);
+  draw_and_compare<C, kMapped, P, true>(drawing, loss, at, &list, state, behind, &clock->loss);
   const auto add = [&](int32_t i, int which, float value) {
     atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, whole(value, kSumOne));
   };
@@ -156,7 +146,7 @@ __global__ void __launch_bounds__(kThreads, kDrawBlocks<P>)
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
   float behind[P];
-  draw_and_compare<C, kMapped, P, false>(drawing, loss, 0, at, &list, state, behind, &clock->error);
+  draw_and_compare<C, kMapped, P, false>(drawing, loss, at, &list, state, behind, &clock->error);
 }
 
 template <int C>
@@ -169,14 +159,15 @@ template <int C>
 __device__ __forceinline__ void pack_values(const Bitmaps<float>& bitmaps, const Optimization& run,
                                             const Canvas& canvas, const Values<C>& values, int64_t i,
                                             const Workspace& workspace) {
+  const float position[2] = {run.ratio * values.of[0], run.ratio * values.of[1]};
   const int32_t bitmap = run.bitmap[i];
   const bool known = bitmap >= 0 && bitmap < bitmaps.count;
-  const float scale = known ? expf(values.of[3]) / run.sides[bitmap] : 0;
+  const float scale = known ? run.ratio * expf(values.of[3]) / run.sides[bitmap] : 0;
   float color[C];
 #pragma unroll
   for (int c = 0; c < C; ++c) color[c] = 1 / (1 + expf(-values.of[kPlaced + c]));
   const Instances<float> one = {1,
-                                values.of,
+                                position,
                                 values.of + 2,
                                 &scale,
                                 values.of + 4,
@@ -231,7 +222,8 @@ __global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, 
     const float mu_blend = run.mu_blend ? run.mu_blend[i] : static_cast<float>(canvas.mu_blend);
     const float below = 1 / (1 + expf(value)), above = 1 / (1 + expf(-value));
     const float gradient = sum * (k == 2   ? 1
-                                  : k < 4  ? -1
+                                  : k < 2  ? -run.ratio
+                                  : k == 3 ? -1
                                   : k == 4 ? below
                                            : (1 - mu_blend) * above * below);
     const float turn = static_cast<float>(step);
@@ -247,7 +239,10 @@ __global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, 
     value = smaller(larger(value, low), high);
   }
   const float reach = expf(__shfl_sync(kAll, value, 3, kUpdateLanes)) / 2;
-  if (k < 2 && !run.limits) value = smaller(larger(value, -reach), static_cast<float>(k == 0 ? canvas.width : canvas.height) + reach);
+  if (k < 2 && !run.limits) {
+    const float side = static_cast<float>(k == 0 ? canvas.width : canvas.height) / run.ratio;
+    value = smaller(larger(value, -reach), side + reach);
+  }
   if (mine) run.state[k * run.count + i] = value;
   Values<C> values;
 #pragma unroll
@@ -270,22 +265,9 @@ __global__ void keep_best(Optimization run, int64_t rows, double scale, Clock* _
   for (int64_t i = threadIdx.x; i < run.count; i += blockDim.x) run.best_bitmap[i] = run.bitmap[i];
 }
 
-__global__ void write_noise(float* __restrict__ out, int64_t channels, int32_t height, int32_t width, uint64_t seed,
-                            int64_t step) {
-  const int64_t plane = static_cast<int64_t>(height) * width;
-  const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (pixel >= plane) return;
-  const int32_t column = static_cast<int32_t>(pixel % width), row = static_cast<int32_t>(pixel / width);
-  const NoisePair pair = noise_at(seed, step, column & ~8, row);
-  const float4 noise = column & 8 ? pair.second : pair.first;
-  const float values[4] = {noise.x, noise.y, noise.z, noise.w};
-  for (int64_t c = 0; c < channels; ++c) out[c * plane + pixel] = values[c];
-}
-
 // Of the sum of squares to their mean.
-double mean(const Loss& loss, int64_t channels, const Canvas& canvas) {
-  const int64_t planes = loss.background == Background::kTransparent ? channels + 1 : channels;
-  return 1 / (static_cast<double>(planes) * static_cast<double>(canvas.height) * static_cast<double>(canvas.width));
+double mean(const Loss& loss, const Canvas& canvas) {
+  return 1 / (static_cast<double>(loss.planes) * static_cast<double>(canvas.height) * static_cast<double>(canvas.width));
 }
 
 cudaError_t mark(const Drawing& drawing, const Workspace& workspace, cudaStream_t stream) {
@@ -314,7 +296,7 @@ cudaError_t step(const Bitmaps<float>& bitmaps, const Optimization& run, const C
                                                                       static_cast<Whole*>(memory.drawn.sums));
   });
   if (error) return error;
-  const double scale = mean(loss, C, canvas);
+  const double scale = mean(loss, canvas);
   update<C><<<larger(pack_blocks(run.count * kUpdateLanes), 1u), kPackThreads, 0, stream>>>(
       bitmaps, run, canvas, adam, scale / kLossOne, static_cast<float>(2 * scale / kSumOne), memory.clock,
       memory.drawn);
@@ -331,7 +313,7 @@ cudaError_t evaluate(const Bitmaps<float>& bitmaps, const Optimization& run, con
     measure<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, loss, memory.clock);
   });
   if (error) return error;
-  keep_best<<<1, 1024, 0, stream>>>(run, kPlaced + C, mean(loss, C, canvas) / kLossOne, memory.clock);
+  keep_best<<<1, 1024, 0, stream>>>(run, kPlaced + C, mean(loss, canvas) / kLossOne, memory.clock);
   return cudaGetLastError();
 }
 
@@ -363,13 +345,6 @@ cudaError_t optimize_evaluate(const Bitmaps<float>& bitmaps, const Optimization&
   return with_look(bitmaps.channels, run.mu_blend, canvas, [&](auto c, auto mapped) {
     return evaluate<decltype(c)::value, decltype(mapped)::value>(bitmaps, run, canvas, loss, memory, stream);
   });
-}
-
-cudaError_t noise(float* out, int64_t channels, int32_t height, int32_t width, uint64_t seed, int64_t step,
-                  cudaStream_t stream) {
-  const unsigned blocks = static_cast<unsigned>((static_cast<int64_t>(height) * width + 255) / 256);
-  write_noise<<<blocks, 256, 0, stream>>>(out, channels, height, width, seed, step);
-  return cudaGetLastError();
 }
 
 }  // namespace diffbmp::cuda

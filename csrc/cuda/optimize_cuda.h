@@ -1,4 +1,4 @@
-// The optimiser's whole iteration on the GPU: noise, render, mean squared error, gradients, Adam, bounds. Every call
+// The optimiser's whole iteration on the GPU: render, mean squared error, gradients, Adam, bounds. Every call
 // only launches kernels that take turns over a run's state, so that any number of them can be captured in a CUDA graph.
 #pragma once
 
@@ -28,9 +28,8 @@ struct Optimization {
   const float* limits;    // [2, kPlaced + C, N] between which the values are held, or null: as Adam says
   double* report;         // [kReportFields]
   void* workspace;        // optimization_bytes(count), zeros at first
+  float ratio;            // canvas px that are drawn per px of the state
 };
-
-enum class Background { kNoise, kConstant, kTransparent };
 
 struct Target {
   const float* color;          // [C, H, W] premultiplied
@@ -38,13 +37,13 @@ struct Target {
   const float* weight;         // [H, W], or null: 1 everywhere
 };
 
-// The mean over pixels and channels of weight times difference squared, of picture and target over one background; with
-// kTransparent, of premultiplied colour and transmittance.
+// The sum over pixels of weight times (difference over one background squared, summed over the channels, plus hole times
+// difference of transmittance squared), divided by pixels and planes.
 struct Loss {
   Target target;
-  Background background;
-  float value;    // kConstant: in every channel
-  uint64_t seed;  // kNoise
+  float value;        // of the background, in every channel
+  const float* hole;  // one number on the device; null: 0
+  int32_t planes;
 };
 
 // Adam as torch has it. The rates of position, rotation, size, opacity and colour, each times what the schedule says
@@ -72,9 +71,5 @@ cudaError_t optimize_step(const Bitmaps<float>&, const Optimization&, const Canv
 // far.
 cudaError_t optimize_evaluate(const Bitmaps<float>&, const Optimization&, const Canvas&, const Loss&,
                               cudaStream_t stream);
-
-// Writes the noise of a step: uniform in [0, 1), [C, H, W], C <= 4.
-cudaError_t noise(float* out, int64_t channels, int32_t height, int32_t width, uint64_t seed, int64_t step,
-                  cudaStream_t stream);
 
 }  // namespace diffbmp::cuda

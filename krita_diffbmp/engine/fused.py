@@ -1,4 +1,4 @@
-"""The optimisation on the GPU, with nothing between its steps: kernels of our own from the noise to Adam.
+"""The optimisation on the GPU, with nothing between its steps: kernels of our own from the picture to Adam.
 
 Steps are captured in CUDA graphs and queued ahead of the GPU, which never waits for the host; the host looks at the
 reports that the GPU leaves behind. csrc/cuda/optimize_cuda.h says what a step computes: that of `Optimization`.
@@ -17,13 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from krita_diffbmp.engine import losses, schedule
+from krita_diffbmp.engine import losses
 from krita_diffbmp.engine.initialize import Parameters
 from krita_diffbmp.engine.optimize import BETAS, EVALUATE_EVERY, Optimization, Pace
 from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.scene import Bitmaps
 from krita_diffbmp.engine.start import Limits
-from krita_diffbmp.problem import Problem, Progress, Result
+from krita_diffbmp.engine.target import coarser
+from krita_diffbmp.problem import Background, Problem, Progress, Result
 
 PREVIEW_EVERY = 0.05  # s
 PLACES = 8  # for reports
@@ -54,11 +55,10 @@ class Steps:
         *,
         sides: Tensor,
         target: Tensor,
-        background: str,
+        background: Background,
         white: float,
         mu_blend: float,
         alpha_max: float,
-        seed: int,
         rates: tuple[float, ...],
         factors: Tensor,
         log_sizes: tuple[float, float],
@@ -69,9 +69,10 @@ class Steps:
     ) -> None:
         """`start` is copied; `target` [C + 1, H, W] is premultiplied colour and transmittance, all on one GPU.
 
-        `rates` are those of position, rotation, log size, opacity and colour at the start, `factors` [steps] what they
-        are multiplied by. `weight` [H, W] weighs the squared error of each pixel. `limits` hold the parameters, and not
-        `log_sizes` and the canvas; `stretch` [N, 2, 2] and `mu_blends` [N] are those of `Instances`.
+        `white` is what evaluations are over, in every channel. `rates` are those of position, rotation, log size,
+        opacity and colour at the start, `factors` [steps] what they are multiplied by. `weight` [H, W] weighs the
+        squared error of each pixel. `limits` hold the parameters, and not `log_sizes` and the canvas; `stretch`
+        [N, 2, 2] and `mu_blends` [N] are those of `Instances`.
         """
         device, count, channels = target.device, len(start.rotation), target.shape[0] - 1
         self.device = device
@@ -96,12 +97,14 @@ class Steps:
         workspace = torch.ops.diffbmp.optimize_workspace(count)
         self._workspace = torch.zeros(workspace, dtype=torch.uint8, device=device)
         self._sides, self._target = sides.to(device), target.contiguous()
-        self._canvas = (target.shape[1], target.shape[2])
         self._look = (alpha_max, mu_blend)
         self._white = white
-        self._loss = ("constant" if background == "white" else background, white, seed)
+        self._hole = torch.zeros(1, device=device)
+        planes = channels + 1 if background == "transparent" else channels
+        self._loss = (losses.background_value(background, channels), self._hole, planes)
         self._weight = weight
         self._aim: tuple[Tensor, Tensor | None] = (self._target, weight)  # of the steps
+        self._ratio, self._view = 1.0, self._aim
         bounds = None if limits is None else torch.stack([_state(limits.low), _state(limits.high)]).to(device)
         self._given = (stretch, mu_blends, bounds)
         self._adam = (list(rates), factors.to(device, torch.float32), list(BETAS), list(log_sizes))
@@ -112,16 +115,29 @@ class Steps:
 
     def aim(self, target: Tensor, weight: Tensor | None) -> None:
         """What the steps go for instead, before the first of them."""
-        self._aim = target.contiguous(), weight
+        self._aim = self._view = target.contiguous(), weight
 
-    def use(self, bitmaps: Bitmaps) -> None:
-        """What is drawn from here on; call it again when instances were moved about."""
+    def use(self, bitmaps: Bitmaps, ratio: float = 1.0) -> None:
+        """What is drawn from here on, and how large, relative to the target; to be called when instances were moved."""
         with torch.cuda.stream(self._stream):
             cells = self._cells_of(bitmaps)
-            if self._cells is None or cells[0] is not self._cells[0]:
+            if self._cells is None or cells[0] is not self._cells[0] or ratio != self._ratio:
                 self._graphs.clear()
-                self._cells = cells
-            torch.ops.diffbmp.optimize_pack(*self._run(cells), *self._canvas, *self._look)
+                self._cells, self._ratio = cells, ratio
+                target, weight = self._aim
+                self._view = coarser(target, ratio), None if weight is None else coarser(weight[None], ratio)[0]
+            height, width = self._view[0].shape[1:]
+            torch.ops.diffbmp.optimize_pack(*self._run(cells), height, width, *self._look, ratio)
+
+    def weigh_holes(self, by_transmittance: float) -> None:
+        """What the squared difference of transmittance counts from here on; see `SquaredError`."""
+        with torch.cuda.stream(self._stream):
+            self._hole.fill_(self._target[:-1].shape[0] * by_transmittance)
+
+    def forget_best(self) -> None:
+        """From the next evaluation on another state is the best."""
+        with torch.cuda.stream(self._stream):
+            self._report[3].fill_(math.inf)
 
     def advance(self, count: int) -> None:
         """Queues steps."""
@@ -181,7 +197,9 @@ class Steps:
             graph.capture_begin(capture_error_mode="thread_local")
             try:
                 for _ in range(count):
-                    torch.ops.diffbmp.optimize_step(*run, *self._aim, *self._look, *self._loss, *self._adam)
+                    torch.ops.diffbmp.optimize_step(
+                        *run, *self._view, *self._look, self._ratio, *self._loss, *self._adam
+                    )
             finally:
                 graph.capture_end()
         return graph
@@ -215,12 +233,11 @@ class FusedOptimization(Optimization):
         self._steps = Steps(
             self._parameters,
             sides=self._sides,
-            target=torch.cat([self._target_color, self._target_transmittance[None]]),
+            target=self._target_planes(),
             background=settings.background,
             white=losses.white(self._channels),
             mu_blend=self._mu_blend,
             alpha_max=self._alpha_max,
-            seed=settings.seed,
             rates=self._rates,
             factors=torch.tensor([self._rate_factor(step) for step in range(total)]),
             log_sizes=self._size_bounds,
@@ -230,10 +247,11 @@ class FusedOptimization(Optimization):
             mu_blends=self._unlearned.get("mu_blend"),
         )
         self._parameters = self._steps.parameters
-        del self._noise, self._optimizer, self._error  # they take memory, and the GPU has its own
+        del self._optimizer  # it takes memory, and the GPU has its own
         self._moments = self._steps.state
         self._stretch = EVALUATE_EVERY
-        self._steps.use(self._bitmaps(self._blur(0)))
+        self._steps.weigh_holes(self._error.by_transmittance)
+        self._steps.use(self._bitmaps(self._blur(0)), self._ratio(0))
         self._steps.evaluate(self._sharp)
         if self._beginning is not None:
             self._start_psnr = losses.psnr(self._steps.report().wait()[2])
@@ -242,7 +260,9 @@ class FusedOptimization(Optimization):
     def _look_around(self) -> None:
         rendering = render(self._scene(self._sharp))
         if self._selected is not None:
-            self._steps.aim(self._aim(self._selected, rendering), None)
+            aim = self._aim(self._selected, rendering)
+            self._error = self._compare(aim, None)
+            self._steps.aim(aim, None)
         if self._beginning is not None:
             self._draw_surroundings(self._beginning.window)
         self._place_new(rendering)
@@ -275,19 +295,19 @@ class FusedOptimization(Optimization):
         return self._found(self._steps.best(), losses.psnr(error), int(step))
 
     def _queue_stretch(self) -> None:
-        """Queues steps up to the next that something else follows: an evaluation, another blur, a recycling."""
+        """Queues steps up to the next that something else follows: an evaluation, another blur, a pause."""
         total, begin = self._problem.settings.steps, self._step
         sigma = self._blur(begin)
         while True:
             self._step += 1
-            recycled = schedule.recycled(self._step, total) if self._recycled.stop > self._recycled.start else 0.0
+            pauses = self._pauses(self._step)
             evaluates = self._step == total or self._step % EVALUATE_EVERY == 0
             changes = self._step < total and self._blur(self._step) != sigma
-            if recycled > 0 or evaluates or changes or self._step - begin >= self._stretch:
+            if pauses or evaluates or changes or self._step - begin >= self._stretch:
                 break
         self._steps.advance(self._step - begin)
-        if recycled > 0:
-            self._change(lambda: self._recycle(render(self._scene(self._bitmaps(sigma)))))
+        if pauses:
+            self._change(self._pause)
         elif changes:
             self._change()
         if evaluates:
@@ -299,7 +319,13 @@ class FusedOptimization(Optimization):
         with torch.no_grad():
             instances()
         torch.cuda.current_stream(self._steps.device).synchronize()
-        self._steps.use(self._bitmaps(self._blur(self._step)))
+        self._steps.use(self._bitmaps(self._blur(self._step)), self._ratio(self._step))
+
+    def _set_hole_weight(self, weight: float) -> None:
+        if weight != self._error.hole_weight:
+            self._error.hole_weight = weight
+            self._steps.weigh_holes(self._error.by_transmittance)
+            self._steps.forget_best()
 
     @torch.no_grad()
     def _preview(self, bitmaps: Bitmaps) -> npt.NDArray[np.uint8]:

@@ -54,7 +54,8 @@ def cuda_trouble() -> str:
     if chosen.name != "extension":
         return chosen.reason
     try:
-        torch.ops.diffbmp.noise(torch.empty(1, device="cuda"), 1, 1, 1, 0, 0).item()
+        texel = torch.tensor([[[0, 1, 1, 0, 0, 1, 1]]], dtype=torch.int32)
+        torch.ops.diffbmp.cells(torch.zeros(2, 9, device="cuda"), texel, False)[0].sum().item()
     except RuntimeError as error:
         return explain(error)
     return ""

@@ -24,12 +24,14 @@ from krita_diffbmp.engine import losses, pyramid, schedule
 from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import check_problem
 from krita_diffbmp.engine.gpu import cuda_trouble
+from krita_diffbmp.engine.holes import HoleWeight, uncovered
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
-from krita_diffbmp.engine.recycle import error_density, recycle, visible_share
+from krita_diffbmp.engine.propose import propose, thumbnails
+from krita_diffbmp.engine.recycle import least_visible, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
 from krita_diffbmp.engine.start import Beginning, Window, begin
-from krita_diffbmp.engine.target import preview_image, working_target, working_weight
+from krita_diffbmp.engine.target import coarser, preview_image, working_target, working_weight
 from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
@@ -44,7 +46,7 @@ BETAS = (0.8, 0.8)
 EVALUATE_EVERY = 10  # steps
 PREVIEW_EVERY = 0.05  # s at least, so that ten a second are seen, and
 PREVIEW_SHARE = 0.04  # of the time at most
-NOISE_MARGIN = 63  # px
+COARSE_FROM = 256  # px, shortest side of a picture that is worth optimising smaller at first
 PACE_WINDOW = 40  # steps that the time left is estimated from, at most
 PACE_STEPS = 3  # as many at least, or, when they are slow,
 PACE_SECONDS = 0.5  # s of them
@@ -99,14 +101,16 @@ class Optimization:
         self._weight = None if self._selected is None else self._selected / self._selected.mean()
         self._target_color, self._target_transmittance = target[:-1], 1 - target[-1]
         self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
-        self._noise = self._make_noise()
-        self._error = losses.SquaredError(self._target_color, self._target_transmittance, self._weight)
+        self._error = self._compare(self._target_planes(), self._weight)
+        self._coarse_error: losses.SquaredError | None = None
+        self._holes = HoleWeight()
 
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
         self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
         scales = [most / side for most, side in zip(largest, sides, strict=True)]
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
         self._sharp = self._packed.to(self._device)
+        self._thumbnails = thumbnails(self._sharp)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
         self._optimizer, self._rates = _adam(self._parameters, max(self._size))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
@@ -161,8 +165,7 @@ class Optimization:
         if self._beginning is not None:
             self._start_psnr = self._psnr
             if self._selected is not None:
-                aim = self._aim(self._selected, rendering)
-                self._error = losses.SquaredError(aim[:-1], aim[-1])
+                self._error = self._compare(self._aim(self._selected, rendering), None)
             self._draw_surroundings(self._beginning.window)
             self._place_new(rendering)
 
@@ -192,27 +195,26 @@ class Optimization:
 
         Where it is selected in part, a squared error from each, weighed by s and 1 - s, is that from their mean.
         """
-        target = torch.cat([self._target_color, self._target_transmittance[None]])
         there = torch.cat([rendering.color, rendering.transmittance[None]])
-        return torch.lerp(there, target, selected)
+        return torch.lerp(there, self._target_planes(), selected)
 
     def _place_new(self, rendering: Rendering) -> None:
         """Gives new instances a place where the picture is worst."""
-        count = self._recycled.stop - self._recycled.start
-        if count > 0:
-            self._begin_anew(count, torch.zeros_like(self._parameters.rotation), rendering)
+        first, end = self._recycled.start, self._recycled.stop
+        if end > first:
+            self._begin_anew(torch.arange(first, end, device=self._device), rendering)
 
     def _advance(self) -> tuple[float, Rendering]:
         """One step of Adam: its loss, and the rendering that it was taken from."""
-        settings = self._problem.settings
-        rendering = render(self._scene(self._bitmaps(self._blur(self._step))))
-        loss, *gradients = self._loss(rendering)
+        ratio = self._ratio(self._step)
+        rendering = render(self._scene(self._bitmaps(self._blur(self._step)), ratio))
+        loss, *gradients = self._error_at(ratio)(rendering.color, rendering.transmittance)
         torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
         self._optimizer.step([rate * self._rate_factor(self._step) for rate in self._rates])
         self._hold_bounds()
         self._step += 1
-        if schedule.recycled(self._step, settings.steps) > 0:
-            self._recycle(rendering)
+        if self._pauses(self._step):
+            self._pause()
         return loss.item(), rendering
 
     def _blur(self, step: int) -> float:
@@ -223,37 +225,26 @@ class Optimization:
         total = self._problem.settings.steps
         return schedule.rate(step / total) if self._beginning is None else schedule.refinement_rate(step, total)
 
-    def _loss(self, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
-        """The error of a rendering on this step's background, and its gradients by colour and transmittance."""
-        match self._problem.settings.background:
-            case "noise":
-                return self._error.over(self._next_noise(), rendering.color, rendering.transmittance)
-            case "white":
-                return self._error.over(self._white, rendering.color, rendering.transmittance)
-            case "transparent":
-                return self._error.with_alpha(rendering.color, rendering.transmittance)
+    def _ratio(self, step: int) -> float:
+        """The size of the picture for the step after `step` steps, relative to the working size."""
+        if self._beginning is not None or min(self._height, self._width) < COARSE_FROM:
+            return 1.0
+        return schedule.ratio(step / self._problem.settings.steps)
 
-    def _make_noise(self) -> Tensor:
-        """What `_next_noise` takes a step's noise from: on the CPU more than it needs, on the GPU room for it."""
-        if self._device.type == "cuda":
-            return torch.empty_like(self._target_color)
-        if self._problem.settings.background != "noise":
-            return torch.empty(0)
-        size = self._channels, self._height + NOISE_MARGIN, self._width + NOISE_MARGIN
-        return torch.rand(size, generator=self._generator)
+    def _error_at(self, ratio: float) -> losses.SquaredError:
+        if ratio == 1:
+            return self._error
+        if self._coarse_error is None:
+            weight = None if self._weight is None else coarser(self._weight[None], ratio)[0]
+            self._coarse_error = self._compare(coarser(self._target_planes(), ratio), weight)
+        return self._coarse_error
 
-    def _next_noise(self) -> Tensor:
-        """U[0, 1] [C, H, W] for the step at hand.
+    def _target_planes(self) -> Tensor:
+        return torch.cat([self._target_color, self._target_transmittance[None]])
 
-        On the CPU, where drawing it anew would take a quarter of a step, a random window of noise that was drawn
-        once: from step to step every pixel's is another. On the GPU it depends on seed, step and pixel alone.
-        """
-        if self._noise.is_cuda:
-            seed = self._problem.settings.seed
-            noise: Tensor = torch.ops.diffbmp.noise(self._noise, *self._noise.shape, seed, self._step)
-            return noise
-        top, left = torch.randint(NOISE_MARGIN + 1, (2,), generator=self._generator).tolist()
-        return self._noise[:, top : top + self._height, left : left + self._width]
+    def _compare(self, target: Tensor, weight: Tensor | None) -> losses.SquaredError:
+        """`target` is [C + 1, H, W] colour and transmittance."""
+        return losses.SquaredError(self._problem.settings.background, target[:-1], target[-1], weight)
 
     @torch.no_grad()
     def _evaluate(self) -> Rendering:
@@ -266,25 +257,54 @@ class Optimization:
             self._best = self._parameters.copy()
         return rendering
 
-    def _recycle(self, rendering: Rendering) -> None:
-        block = self._recycled
-        share = schedule.recycled(self._step, self._problem.settings.steps)
-        count = math.ceil(share * (block.stop - block.start))
-        if count > 0:
-            self._begin_anew(count, visible_share(self._scene(self._sharp)), rendering)
+    def _pauses(self, step: int) -> bool:
+        """Whether something is to be done between this step and the next."""
+        total = self._problem.settings.steps
+        return self._recycles(step) > 0 or (self._weighs_holes and step < total and schedule.pauses(step, total))
 
-    def _begin_anew(self, count: int, share: Tensor, rendering: Rendering) -> None:
-        recycle(
-            count,
-            self._parameters,
-            self._moments,
-            share,
-            error_density(rendering, self._target, self._weight),
+    def _recycles(self, step: int) -> int:
+        """How many instances begin anew after `step` steps."""
+        count = self._recycled.stop - self._recycled.start
+        return math.ceil(schedule.recycled(step, self._problem.settings.steps) * count)
+
+    @property
+    def _weighs_holes(self) -> bool:
+        return self._problem.settings.background == "noise" and self._beginning is None
+
+    @torch.no_grad()
+    def _pause(self) -> None:
+        """What needs a look at the picture: hidden instances begin anew, and holes are weighed."""
+        rendering = render(self._scene(self._sharp))
+        if count := self._recycles(self._step):
+            share = visible_share(self._scene(self._sharp))
+            self._begin_anew(least_visible(share, count, self._recycled), rendering)
+        if self._weighs_holes:
+            done = self._step / self._problem.settings.steps
+            part = uncovered(rendering.transmittance, self._target)
+            self._holes.look(part, done, round((1 - done) * schedule.PAUSES))
+            self._set_hole_weight(self._holes.weight)
+
+    def _set_hole_weight(self, weight: float) -> None:
+        """From here on holes cost that; what was the best before may have had too many."""
+        if weight != self._error.hole_weight:
+            self._error.hole_weight = weight
+            self._best_psnr = -math.inf
+
+    def _begin_anew(self, chosen: Tensor, rendering: Rendering) -> None:
+        settings = self._problem.settings
+        fresh = propose(
+            self._parameters.bitmap[chosen],
+            rendering,
+            self._error,
             self._target,
+            self._thumbnails,
             self._size_bounds,
+            self._alpha_max,
+            settings.mu_blend,
             self._generator,
-            self._recycled,
         )
+        if fresh is not None:
+            recycle(chosen, fresh, self._parameters, self._moments, self._recycled)
 
     @torch.no_grad()
     def _hold_bounds(self) -> None:
@@ -298,10 +318,12 @@ class Optimization:
         parameters.position[:, 0].clamp_(-reach, self._width + reach)
         parameters.position[:, 1].clamp_(-reach, self._height + reach)
 
-    def _scene(self, bitmaps: Bitmaps) -> Scene:
-        instances = self._parameters.instances(self._sides)
+    def _scene(self, bitmaps: Bitmaps, ratio: float = 1.0) -> Scene:
+        """Of the present state; `ratio` is the size of the picture, relative to the working size."""
+        instances = self._parameters.instances(self._sides, ratio)
         instances = replace(instances, **self._unlearned)
-        return Scene(bitmaps, instances, self._height, self._width, self._alpha_max, self._mu_blend)
+        height, width = math.ceil(self._height * ratio), math.ceil(self._width * ratio)
+        return Scene(bitmaps, instances, height, width, self._alpha_max, self._mu_blend)
 
     def _bitmaps(self, sigma: float) -> Bitmaps:
         if sigma == 0:

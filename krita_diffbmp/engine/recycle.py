@@ -11,15 +11,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from krita_diffbmp.engine.initialize import COLOR_MARGIN, Parameters, sample_pixels
-from krita_diffbmp.engine.render import Rendering, render
+from krita_diffbmp.engine.initialize import Parameters
+from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.scene import Bitmaps, Scene
 
-ERROR_WINDOW = 9  # px, side of the square that errors are averaged over
-OPACITY_START = -1.0  # logit
 EVERY = slice(None)
 
 
@@ -52,63 +49,34 @@ def visible_share(scene: Scene) -> Tensor:
     return share
 
 
-def error_density(rendering: Rendering, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Where the picture is worst: [H, W], for a target [C + 1, H, W] (premultiplied colour, alpha).
-
-    `weight` [H, W] is what the error of each pixel counts.
-
-    The square of the squared error that is to be expected over a noise of U[0, 1], averaged over a window; nothing
-    where the target is transparent.
-    """
-    color = rendering.color - target[:-1]
-    through = rendering.transmittance - (1 - target[-1])
-    error = (color + 0.5 * through).square().mean(0) + through.square() / 12
-    reach = ERROR_WINDOW // 2
-    error = F.avg_pool2d(error[None, None], ERROR_WINDOW, stride=1, padding=reach)[0, 0]
-    density = error.square() * target[-1]
-    return density if weight is None else density * weight
+def least_visible(share: Tensor, count: int, block: slice = EVERY) -> Tensor:
+    """The `count` of a block of the instances that show least: [count] indices."""
+    first, _, _ = block.indices(len(share))
+    return first + torch.argsort(share[block], stable=True)[:count]
 
 
 @torch.no_grad()
 def recycle(
-    count: int,
+    chosen: Tensor,
+    fresh: Parameters,
     parameters: Parameters,
     moments: Mapping[Tensor, Mapping[str, Tensor]],
-    share: Tensor,
-    density: Tensor,
-    target: Tensor,
-    log_sizes: tuple[float, float],
-    generator: torch.Generator,
     block: slice = EVERY,
 ) -> None:
-    """Begins the `count` instances with the smallest visible share anew, in front of all others, in place.
+    """Begins the instances `chosen` of a block anew, as `fresh`, in front of all others of it, in place.
 
-    `block`: only of these, and in front of these.
-
-    They land where `density` is high, with the target's colour there, any size within `log_sizes` (natural
-    logarithms of px), and without the momentum of what they were: `moments` are an optimizer's, by parameter.
+    They have no momentum of what they were: `moments` are an optimizer's, by parameter.
     """
-    first, end, _ = block.indices(len(share))
-    if not density.sum() > 0:
-        return
-    chosen = first + torch.argsort(share[block], stable=True)[:count]
-    row, column = sample_pixels(density, count, generator)
-    pixel = target[:-1, row, column] / target[-1, row, column]
-    low, high = log_sizes
-    right, down, turn, size = torch.rand(4, count, generator=generator).to(share.device).unbind()
-    parameters.position[chosen] = torch.stack([column + right, row + down], 1)
-    parameters.rotation[chosen] = (turn * 2 - 1) * torch.pi
-    parameters.log_size[chosen] = low + (high - low) * size
-    parameters.opacity[chosen] = OPACITY_START
-    parameters.color[chosen] = torch.logit(pixel.T, eps=COLOR_MARGIN)
-
-    kept = torch.ones(len(share), dtype=torch.bool, device=share.device)
+    count = len(parameters.rotation)
+    first, end, _ = block.indices(count)
+    kept = torch.ones(count, dtype=torch.bool, device=chosen.device)
     kept[chosen] = False
     kept[:first] = kept[end:] = False
-    front = torch.arange(len(share), device=share.device)
+    front = torch.arange(count, device=chosen.device)
     back_to_front = torch.cat([front[:first], kept.nonzero()[:, 0], chosen, front[end:]])
     for field in fields(parameters):
         values = getattr(parameters, field.name)
+        values[chosen] = getattr(fresh, field.name)
         values.copy_(values[back_to_front])
         for name, moment in moments.get(values, {}).items():
             if name != "step":

@@ -8,8 +8,9 @@ from __future__ import annotations
 # Standard deviations of the blur, as fractions of a bitmap's longest side, and the fraction of the run at which
 # each begins: few stages, because the bitmaps are packed anew for each.
 BLUR_STAGES = ((0.0, 0.05), (0.15, 0.02), (0.3, 0.0))
-RECYCLINGS = 20  # in a whole run, evenly spaced
-RECYCLED = 0.08  # of the instances at the first of them, falling to nothing at RECYCLING_END
+COARSE = 0.5  # size of the pictures that blurred bitmaps are optimised in, relative to those of sharp ones
+PAUSES = 20  # in a whole run, evenly spaced: between steps, for what needs a look at the picture
+RECYCLED = 0.08  # of the instances at the first pause, falling to nothing at RECYCLING_END
 RECYCLING_END = 0.7  # fraction of the run, so that the last can settle
 REFINEMENT = 0.5  # of the rates of a first run: what was optimised already is not shaken up
 WARM_UP = 5  # steps of a refinement
@@ -34,8 +35,18 @@ def refinement_rate(step: int, total: int) -> float:
     return REFINEMENT * min(1.0, (step + 1) / WARM_UP) * (1 - done * done)
 
 
+def ratio(done: float) -> float:
+    """The size of the pictures to optimise in, relative to the working size: small ones for what is blurred anyway."""
+    return COARSE if blur(done) > 0 else 1.0
+
+
+def pauses(step: int, total: int) -> bool:
+    """Whether there is a pause after `step` steps of `total`."""
+    return step * PAUSES // total != (step - 1) * PAUSES // total
+
+
 def recycled(step: int, total: int) -> float:
     """The fraction of the instances to recycle after `step` steps of `total`: 0 after most."""
-    if step * RECYCLINGS // total == (step - 1) * RECYCLINGS // total:
+    if not pauses(step, total):
         return 0.0
     return RECYCLED * max(0.0, 1 - step / (RECYCLING_END * total))

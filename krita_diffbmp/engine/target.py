@@ -48,6 +48,12 @@ def working_weight(weight: FloatArray, target: Tensor) -> Tensor:
     return values
 
 
+def coarser(planes: Tensor, ratio: float) -> Tensor:
+    """Planes [K, H, W] at a size of 1 / `ratio`, a whole number: areas averaged, at the edges what there is of them."""
+    cell = round(1 / ratio)
+    return planes if cell == 1 else F.avg_pool2d(planes[None], cell, ceil_mode=True, count_include_pad=False)[0]
+
+
 def preview_image(color: Tensor, transmittance: Tensor) -> npt.NDArray[np.uint8]:
     """A picture for the screen: [h, w, 4] 8-bit RGB and straight alpha, at most PREVIEW_SIZE px long."""
     image = torch.cat([color.detach(), 1 - transmittance.detach()[None]])

@@ -141,8 +141,8 @@ class _Canvas:
             (found,) = torch.autograd.grad(outputs, logit, [by_color, by_transmittance], retain_graph=True)
             return (found / torch.sigmoid(-logit.detach())).cpu()
 
-        error = losses.SquaredError(*self._images, self._weight)
-        _, *gradients = error.over(self._white, drawn.color, drawn.transmittance)
+        error = losses.SquaredError("white", *self._images, self._weight)
+        _, *gradients = error(drawn.color, drawn.transmittance)
         change = -derivative(*gradients)
         amplitude = (1 if self._weight is None else self._weight.sqrt()) / math.sqrt(drawn.color.numel())
         square = torch.zeros(len(kept))

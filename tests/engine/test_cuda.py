@@ -415,6 +415,33 @@ def test_weights_count_in_the_fused_loss():
 
 @needs_cuda
 @pytest.mark.cuda
+def test_steps_on_a_smaller_picture_are_those_of_autograd(monkeypatch):
+    monkeypatch.setattr(schedule, "recycled", lambda step, total: 0.0)
+    for name in ("POSITION_RATE", "ROTATION_RATE", "SIZE_RATE", "OPACITY_RATE", "COLOR_RATE"):
+        monkeypatch.setattr(optimize, name, getattr(optimize, name) / 20)
+    wanted = problem(size=(257, 301), background="noise", device="cuda", steps=30)
+    plain, fused = Optimization(wanted), FusedOptimization(wanted)
+    assert plain._ratio(0) < 1 and plain._ratio(29) == 1
+    losses = [plain._advance()[0] for _ in range(30)]
+    for shown in fused:
+        assert shown.loss == pytest.approx(losses[shown.step - 1], rel=1e-3)
+    moved, exact = fused._parameters.to("cpu"), plain._parameters.copy().to("cpu")
+    assert (moved.position - exact.position).abs().median() < 2e-3
+
+
+@needs_cuda
+@pytest.mark.cuda
+def test_holes_count_in_the_fused_loss():
+    wanted = problem(device="cuda", background="noise")
+    plain, fused = Optimization(wanted), FusedOptimization(wanted)
+    for run in (plain, fused):
+        run._set_hole_weight(3.0)
+    fused._steps.advance(1)
+    assert fused._steps.report().wait()[1] == pytest.approx(plain._advance()[0], rel=1e-4)
+
+
+@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("count", [1, 6, 600, 3000, 9000])
 def test_steps_with_any_number_of_instances_are_those_of_autograd(count, monkeypatch):
     monkeypatch.setattr(schedule, "recycled", lambda step, total: 0.0)

@@ -21,25 +21,47 @@ def test_error_and_gradients_are_those_of_autograd(channels, kind):
     color, transmittance, target_color, target_transmittance = images(channels)
     color.requires_grad_()
     transmittance.requires_grad_()
-    error = losses.SquaredError(target_color, target_transmittance)
+    error = losses.SquaredError(kind, target_color, target_transmittance)
+    found = error(color, transmittance)
     if kind == "transparent":
-        found = error.with_alpha(color, transmittance)
         difference = torch.cat([color - target_color, (transmittance - target_transmittance)[None]])
         expected = difference.square().mean()
     else:
         background = torch.full((channels, 1, 1), losses.white(channels), dtype=torch.float64)
-        if kind == "noise":
-            background = torch.rand(channels, HEIGHT, WIDTH, dtype=torch.float64)
-        found = error.over(background, color, transmittance)
         picture = color + transmittance * background
         target = target_color + target_transmittance * background
         expected = (picture - target).square().mean()
         arguments = (color, transmittance, target_color, target_transmittance, background)
         torch.testing.assert_close(losses.squared_error(*arguments), expected)
+        if kind == "noise":  # Simpson's rule is exact for a parabola
+            ends = [losses.squared_error(*arguments[:-1], torch.tensor(value)) for value in (0.0, 0.5, 1.0)]
+            expected = (ends[0] + 4 * ends[1] + ends[2]) / 6
     torch.testing.assert_close(found[0], expected.detach())
     gradients = torch.autograd.grad(expected, (color, transmittance))
     torch.testing.assert_close(found[1], gradients[0])
     torch.testing.assert_close(found[2], gradients[1])
+
+
+@pytest.mark.parametrize("kind", ["noise", "white", "transparent"])
+def test_pictures_are_compared_by_their_planes(kind):
+    color, transmittance, target_color, target_transmittance = images(3)
+    error = losses.SquaredError(kind, target_color, target_transmittance)
+    planes = error.planes(color, transmittance) - error.target_planes()
+    count = 4 if kind == "transparent" else 3
+    torch.testing.assert_close(planes.square().sum(0).mean() / count, error(color, transmittance)[0])
+
+
+def test_holes_have_a_weight_of_their_own():
+    color, transmittance, target_color, target_transmittance = images(3)
+    transmittance.requires_grad_()
+    error = losses.SquaredError("noise", target_color, target_transmittance)
+    (before, _, slope), through = error(color, transmittance), transmittance - target_transmittance
+    slope = slope.clone()
+    error.hole_weight = 0.7
+    after = error(color, transmittance)
+    expected = 0.7 * through.square().mean()
+    torch.testing.assert_close(after[0] - before, expected.detach())
+    torch.testing.assert_close(after[2] - slope, torch.autograd.grad(expected, transmittance)[0])
 
 
 def test_white_is_light_or_no_ink():

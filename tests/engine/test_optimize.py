@@ -54,7 +54,8 @@ def test_the_picture_forms(background, channels):
     assert [p.step for p in progress] == list(range(1, 31)) and {p.total for p in progress} == {30}
     assert progress[-1].psnr > progress[0].psnr + 4
     result = run.result()
-    assert result.psnr == max(p.psnr for p in progress)
+    # Over noise, what was the best before holes weighed more may have had too many.
+    assert result.psnr == (progress[result.step - 1].psnr if background == "noise" else max(p.psnr for p in progress))
     placed = result.placements
     assert placed.position.shape == (40, 2) and placed.color.shape == (40, channels)
     assert placed.position.dtype == placed.scale.dtype == np.float32 and placed.bitmap.dtype == np.int32
@@ -145,14 +146,14 @@ def test_the_blur_schedule_is_followed(monkeypatch):
     run = Optimization(problem(steps=40))
     scene = run._scene
 
-    def watched_scene(bitmaps):
+    def watched_scene(bitmaps, ratio=1.0):
         used.append(bitmaps)
-        return scene(bitmaps)
+        return scene(bitmaps, ratio)
 
     monkeypatch.setattr(run, "_scene", watched_scene)
     for progress in run:
         sharp = schedule.blur((progress.step - 1) / 40) == 0
-        if progress.step % optimize.EVALUATE_EVERY and not schedule.recycled(progress.step, 40):
+        if progress.step % optimize.EVALUATE_EVERY and not schedule.pauses(progress.step, 40):
             assert (used[-1] is run._sharp) == sharp
     assert softened == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
 

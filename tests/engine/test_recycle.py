@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from krita_diffbmp.engine import pyramid
 from krita_diffbmp.engine.initialize import Parameters
-from krita_diffbmp.engine.recycle import coverage, error_density, recycle, visible_share
-from krita_diffbmp.engine.render import Rendering
+from krita_diffbmp.engine.recycle import coverage, least_visible, recycle, visible_share
 from krita_diffbmp.engine.scene import Instances, Scene
 
 
@@ -52,18 +53,14 @@ def test_share_is_what_shows():
     assert (whole, half, translucent) == pytest.approx((1, 0.5, 0.5), abs=1e-3)
 
 
-def test_error_density_is_zero_where_the_picture_is_right_or_the_target_transparent():
-    target = torch.ones(4, 30, 60)
-    target[:, :, 40:] = 0
-    color = target[:-1].clone()
-    color[:, 10:14, 10:14] = 0
-    color[:, 10:14, 50:54] = 1
-    density = error_density(Rendering(color, 1 - target[-1]), target)
-    assert density[12, 12] > 0 and density[12, 30] == 0
-    assert density[:, 40:].eq(0).all()
+def test_the_least_visible_of_a_block():
+    share = torch.tensor([0.0, 0.3, 0.1, 0.2, 0.0])
+    assert least_visible(share, 2).tolist() == [0, 4]
+    assert least_visible(share, 2, slice(1, 4)).tolist() == [2, 3]
 
 
-def test_recycled_instances_begin_anew_in_front_without_momentum():
+@pytest.mark.parametrize("block", [slice(None), slice(2, 9)])
+def test_recycled_instances_begin_anew_in_front_without_momentum(block):
     """Peer's defect 8: instances that were placed anew kept the moments of what they had been."""
     state = parameters()
     learned = [state.position, state.rotation, state.log_size, state.opacity, state.color]
@@ -75,28 +72,19 @@ def test_recycled_instances_begin_anew_in_front_without_momentum():
     optimizer.step()
     before = {values: {k: v.clone() for k, v in optimizer.state[values].items()} for values in learned}
     kept_positions = state.position.detach().clone()
-    share = torch.ones(10)
-    share[[3, 7]] = torch.tensor([0.1, 0.0])
-    target = torch.full((4, 20, 20), 0.8)
-    target[-1] = 1
-    density = torch.zeros(20, 20)
-    density[5, 6] = 1
-    recycle(2, state, optimizer.state, share, density, target, (1.0, 2.0), torch.Generator().manual_seed(0))
+    chosen = torch.tensor([7, 3])
+    values = {name: torch.full_like(getattr(state, name)[chosen].detach(), 0.25) for name in vars(state)}
+    fresh = replace(Parameters(**values), bitmap=torch.tensor([7, 3], dtype=torch.int32))
+    recycle(chosen, fresh, state, optimizer.state, block)
 
-    kept = [0, 1, 2, 4, 5, 6, 8, 9]
-    assert state.bitmap.tolist() == [*kept, 7, 3]
-    assert torch.equal(state.position[:8], kept_positions[kept])
-    assert state.position[8:].floor().tolist() == [[6, 5], [6, 5]]
-    torch.testing.assert_close(torch.sigmoid(state.color[8:]), torch.full((2, 3), 0.8))
-    assert state.log_size[8:].min() >= 1 and state.log_size[8:].max() <= 2
+    order = [0, 1, 2, 4, 5, 6, 8, 9, 7, 3] if block == slice(None) else [0, 1, 2, 4, 5, 6, 8, 7, 3, 9]
+    kept = [place for place, index in enumerate(order) if index not in (3, 7)]
+    new = [place for place, index in enumerate(order) if index in (3, 7)]
+    assert state.bitmap.tolist() == order
+    assert torch.equal(state.position[kept], kept_positions[[order[place] for place in kept]])
     for values in learned:
+        assert values[new].eq(0.25).all()
         for name in ("exp_avg", "exp_avg_sq"):
-            assert optimizer.state[values][name][8:].eq(0).all()
-            assert torch.equal(optimizer.state[values][name][:8], before[values][name][kept])
-
-
-def test_a_perfect_picture_is_left_alone():
-    state = parameters()
-    before = state.copy()
-    recycle(3, state, {}, torch.ones(10), torch.zeros(5, 5), torch.ones(4, 5, 5), (0.0, 1.0), torch.Generator())
-    assert torch.equal(state.position, before.position) and torch.equal(state.bitmap, before.bitmap)
+            assert optimizer.state[values][name][new].eq(0).all()
+            moved = before[values][name][[order[place] for place in kept]]
+            assert torch.equal(optimizer.state[values][name][kept], moved)

@@ -1,0 +1,46 @@
+"""What a hole costs: as much as it takes for next to none to be left at the end of a run.
+
+The error over noise counts what is seen of the background where the target hides it, but where covering it is dear, as
+with thin or fissured bitmaps, some percent stay open. So the weight of holes rises with how many there will be.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+BEGIN = 0.5  # fraction of the run
+UNCOVERED = 0.0075  # of the target: less is no reason for a weight
+GROWTH = 10.0  # of the weight for the same holes, to the end of the run
+SMOOTHING = 0.5
+CLOSING = 1.5  # how much faster holes close in what is left of the run than at present
+LIMIT = 20.0
+
+
+def uncovered(transmittance: Tensor, target: Tensor) -> float:
+    """The mean part of the background that is seen within a target [C + 1, H, W] that hides it."""
+    alpha = target[-1]
+    open_part = (transmittance - (1 - alpha)).clamp(min=0) * alpha
+    return float(open_part.sum() / alpha.sum().clamp(min=1e-12))
+
+
+class HoleWeight:
+    """The weight of holes, from looks at the picture at even distances in the course of a run."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self._before: float | None = None
+
+    def look(self, part: float, done: float, left: int) -> None:
+        """After a fraction `done` of the run, `part` of the target is uncovered; `left` looks are to come.
+
+        Holes close by themselves while the steps become smaller, above all between thin bitmaps: what counts is what
+        will be left of them if they go on closing as they do.
+        """
+        before = part if self._before is None else max(self._before, 1e-9)
+        self._before = part
+        if done < BEGIN:
+            return
+        expected = part * min(1.0, part / before) ** (CLOSING * left)
+        gain = GROWTH ** ((done - BEGIN) / (1 - BEGIN))
+        wanted = gain * max(0.0, (expected / UNCOVERED) ** 2 - 1)
+        self.weight = min(LIMIT, SMOOTHING * self.weight + (1 - SMOOTHING) * wanted)

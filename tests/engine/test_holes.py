@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from krita_diffbmp.engine import holes
+from krita_diffbmp.engine.holes import HoleWeight, uncovered
+
+
+def weight_after(parts, begin=holes.BEGIN):
+    found = HoleWeight()
+    for index, part in enumerate(parts):
+        found.look(part, begin + 0.05 * index, 10 - index)
+    return found.weight
+
+
+def test_uncovered_is_what_is_seen_through_where_the_target_hides():
+    target = torch.ones(4, 10, 10)
+    target[-1, :, 5:] = 0
+    transmittance = torch.zeros(10, 10)
+    assert uncovered(transmittance, target) == 0
+    transmittance[:, 5:] = 1
+    assert uncovered(transmittance, target) == 0
+    transmittance[:5, :5] = 0.5
+    assert uncovered(transmittance, target) == pytest.approx(0.25)
+
+
+def test_holes_weigh_more_the_more_there_are_and_the_later_it_is():
+    assert weight_after([holes.UNCOVERED] * 5) == 0
+    assert 0 < weight_after([0.01] * 3) < weight_after([0.02] * 3) < weight_after([0.02] * 9) <= holes.LIMIT
+
+
+def test_holes_that_close_by_themselves_weigh_little():
+    closing = [0.06 * 0.8**index for index in range(8)]
+    assert weight_after(closing) < 0.01 * weight_after([0.06] * 8)
+
+
+def test_nothing_is_weighed_at_the_beginning():
+    assert weight_after([0.5] * 4, begin=0.1) == 0

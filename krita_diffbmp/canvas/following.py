@@ -15,6 +15,8 @@ from krita_diffbmp.canvas.poses import Array, affine, after, inverse
 from krita_diffbmp.canvas.reading import Change, Kind
 from krita_diffbmp.canvas.records import Instance, Record, Source
 from krita_diffbmp.canvas.registration import IDENTITY, image_map, image_map_of_boxes, through
+from krita_diffbmp.canvas.space import Space
+from krita_diffbmp.problem import FloatArray
 
 STILL = 1e-3  # px that a point near an instance may lie off
 NEAR = affine((64, 0, 0, 64, 0, 0))[..., :2] @ np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])  # px from its position
@@ -53,7 +55,7 @@ def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> Array:
             common = image_map_of_boxes(was, now, before, since)
         expected = through(common, before)
         for i, leaf in enumerate(boxed):
-            follow_painted(leaf, common, expected[i], now)
+            follow_painted(leaf, common, expected[i], now, space_of(leaf, book))
     for leaf in painted:
         if leaf.map is None:
             become_own(leaf)
@@ -128,8 +130,14 @@ def boxed_at(leaf: Leaf) -> tuple[int, int, int, int]:
     return leaf.instance.box
 
 
-def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int, int]) -> None:
-    """common: what the image went through. expected: the box that it gives the layer."""
+def space_of(leaf: Leaf, book: Book) -> Space | None:
+    """The colour space in which an instance was written; None where that is not known."""
+    owner = book.record(leaf.owner)
+    return Space(*owner.space) if owner is not None and owner.space is not None else None
+
+
+def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int, int], written: Space | None) -> None:
+    """common: what the image went through. expected: the box that it gives the layer. written: in that space."""
     instance, seen = leaf.instance, leaf.seen
     assert instance is not None and seen is not None
     found = np.array(seen.box, np.float64)
@@ -144,21 +152,33 @@ def follow_painted(leaf: Leaf, common: Array, expected: Array, canvas: tuple[int
         if leaf.color is not None:
             leaf.map = elsewhere
             leaf.changed |= Change.RECOLORED | (Change.MOVED if moved.any() else Change.NONE)
-    elif not np.array_equal(common, IDENTITY):
-        if looks_alike(instance.cells, boxed_at(leaf), seen, common, expected, canvas):
+    elif common is not IDENTITY or written != seen.raw.space:
+        before = cells_from(instance.cells, written or seen.raw.space)
+        if looks_alike(before, boxed_at(leaf), seen, common, expected, canvas, written):
             leaf.map = common
-        elif looks_alike(instance.cells, boxed_at(leaf), seen, common, np.add(expected, (*moved, 0, 0)), canvas):
+        elif looks_alike(before, boxed_at(leaf), seen, common, np.add(expected, (*moved, 0, 0)), canvas, written):
             leaf.map = elsewhere
             leaf.changed |= Change.MOVED
 
 
 def looks_alike(
-    kept: str, was: tuple[int, int, int, int], seen: Seen, common: Array, box: Array, canvas: tuple[int, int]
+    before: FloatArray | None,
+    was: tuple[int, int, int, int],
+    seen: Seen,
+    common: Array,
+    box: Array,
+    canvas: tuple[int, int],
+    written: Space | None,
 ) -> bool:
-    """Whether a picture is in this box what the image's map makes of the one whose cells and box were kept."""
-    before = cells_from(kept, seen.raw.space)
+    """Whether a picture is in this box what the image's map makes of the one whose cells and box were kept.
+
+    written: in that colour space; of a picture that was converted to other colours, the alpha alone is looked at.
+    """
     if before is None:
         return False
+    pixels = premultiplied(seen.raw)
+    if written is not None and not written.has_colors_of(seen.raw.space):
+        before, pixels = before[..., -1:], pixels[..., -1:]
     linear = common[:, :2]
     frame = (*seen.box[2:],)
     corner = np.array([*seen.box[:2], 0, 0])
@@ -167,7 +187,7 @@ def looks_alike(
     columns, rows = x + edges(was[2]) * (width / was[2]), y + edges(was[3]) * (height / was[3])
     across = (np.diff(columns) > 0) & (columns[:-1] >= left - EDGE) & (columns[1:] <= left + wide + EDGE)
     down = (np.diff(rows) > 0) & (rows[:-1] >= top - EDGE) & (rows[1:] <= top + high + EDGE)
-    now = grid(unturned(premultiplied(seen.raw), linear), rows, columns)
+    now = grid(unturned(pixels, linear), rows, columns)
     known = down[:, None] & across  # what lay beyond the canvas may have been cut off
     step = 1
     while min(width, height) * step / len(before) < COARSE and step < len(before):
@@ -186,23 +206,29 @@ def blocks(values: Any, parts: int) -> Any:
     return values.reshape(parts, step, parts, step, *values.shape[2:]).sum(axis=(1, 3))
 
 
-def follow_primitive(source: Source, seen: Seen, common: Array, canvas: tuple[int, int]) -> tuple[Array, bool]:
+def follow_primitive(
+    source: Source, seen: Seen, common: Array, canvas: tuple[int, int], is_converted: bool
+) -> tuple[Array, bool]:
     """From the bitmap of a primitive as it is to the one that instances were written of, [2, 3], px from their centres.
 
     With it, whether the primitive was repainted. What the whole image went through its layers went through as well; a
-    repainted one keeps its centre where the instance's was.
+    repainted one keeps its centre where the instance's was. is_converted: to another colour space since, in which a
+    fingerprint says nothing.
     """
     if not source.print or source.box is None or seen.print == source.print:
         return IDENTITY, False
+    before = None if is_converted else cells_from(source.cells, seen.raw.space)
     if np.array_equal(common[:, :2], np.eye(2)):
-        return IDENTITY, True
+        return IDENTITY, not is_converted
     turn = np.concatenate([common[:, :2], np.zeros((2, 1))], axis=1)
     expected = through(common, np.array([source.box], np.float64))[0]
     found = np.array(seen.box, np.float64)
     off = found[:2] + found[2:] / 2 - expected[:2] - expected[2:] / 2
     quarters = quarters_of(common)
-    if (quarters is not None and seen.turned(quarters) == source.print) or (
-        quarters is None and looks_alike(source.cells, source.box, seen, common, expected, canvas)
+    if (
+        is_converted
+        or (quarters is not None and seen.turned(quarters) == source.print)
+        or (quarters is None and looks_alike(before, source.box, seen, common, expected, canvas, None))
     ):
         return after(inverse(turn), affine((1, 0, 0, 1, *off))), False
     return inverse(turn), True

@@ -7,6 +7,7 @@ of their own.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,25 +16,29 @@ import numpy as np
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.fingerprint import Seen
-from krita_diffbmp.canvas.following import follow, follow_primitive
+from krita_diffbmp.canvas.following import follow, follow_primitive, space_of
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import NUMBERED, Book, Leaf, is_live, leaves_of
 from krita_diffbmp.canvas.poses import Array, after, is_plain, pose_map, pose_of
 from krita_diffbmp.canvas.reading import Change, Changes, Kind, Part, Reading, Stretch
 from krita_diffbmp.canvas.records import Record, Source, known_layers, load
 from krita_diffbmp.canvas.registration import IDENTITY
+from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import DiffBmpError, Freeze
 
 OPAQUE = 255
+OUR_NAME = re.compile(r" \((live|painted), seed \d+\)")  # part of the name that a result has to begin with
 
 
 def holds_instances(document: Document, group: Layer) -> bool:
     """Whether `read_back` has something to read in a group: a result, or instances in a group of the artist's.
 
-    Quick enough for every poll. Where the records cannot be read, the layers speak for themselves.
+    Quick enough for every poll. Where there are no records, as in a copy, names and layers speak for themselves.
     """
     if not group.is_group:
         return False
+    if OUR_NAME.search(group.name):
+        return bool(group.children())
     try:
         known = known_layers(document)
         if group.id in load(document):
@@ -65,7 +70,12 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
         source = primitive_of(leaf, book)
         if source is not None:
             primitives.setdefault(source.id, source)
-    bitmaps, repainted = bitmaps_of(primitives, common, document)
+    written = Space(*home.space) if home is not None and home.space is not None else document.space
+    if not written.has_colors_of(document.space):
+        book.notes.append(
+            "The document was converted to other colours since: the instances' tints are those they show."
+        )
+    bitmaps, repainted = bitmaps_of(primitives, common, document, written != document.space)
     parts = tuple(parts_of(leaves, book, bitmaps, lock_label))
     book.notes.extend(remarks(leaves))
     deleted = missing(leaves, record, book)
@@ -91,7 +101,7 @@ def primitive_of(leaf: Leaf, book: Book) -> Source | None:
 
 
 def bitmaps_of(
-    primitives: Mapping[str, Source], common: Array, document: Document
+    primitives: Mapping[str, Source], common: Array, document: Document, is_converted: bool
 ) -> tuple[dict[str, Array], list[str]]:
     """What `follow_primitive` finds of each primitive, by layer id: the maps, and the ids of the repainted ones."""
     maps, repainted = {}, []
@@ -100,7 +110,8 @@ def bitmaps_of(
         seen = Seen.of(layer, document) if layer is not None else None
         maps[layer_id] = IDENTITY
         if seen is not None:
-            maps[layer_id], is_repainted = follow_primitive(source, seen, common, (document.width, document.height))
+            canvas = document.width, document.height
+            maps[layer_id], is_repainted = follow_primitive(source, seen, common, canvas, is_converted)
             repainted += [layer_id] * is_repainted
     return maps, repainted
 
@@ -110,6 +121,7 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], l
     moved = poses(leaves, book, bitmaps)
     numbers = {layer_id: number for number, layer_id in enumerate(bitmaps)}
     restacked = out_of_order(leaves, book)
+    document_space = book.document.space
     for leaf in leaves:
         layer = leaf.layer
         locked = layer.locked or (lock_label != 0 and layer.label == lock_label)
@@ -129,11 +141,12 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], l
                 folders=leaf.folders,
             )
             continue
-        record = book.record(leaf.owner)
+        record, written = book.record(leaf.owner), space_of(leaf, book) or document_space
         source = primitive_of(leaf, book)
         assert record is not None and source is not None
         changed, strength = leaf.changed, instance.opacity
-        if opacity != written_opacity(instance.layer_opacity, instance.opacity, leaf.is_live):
+        rounding = 1 if instance.layer_opacity is None else 0
+        if abs(opacity - written_opacity(instance.layer_opacity, instance.opacity, leaf.is_live)) > rounding:
             changed |= Change.FADED
             strength = faded(opacity, instance.layer_opacity, instance.opacity, leaf.is_live)
         if leaf.id in restacked:
@@ -155,12 +168,14 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], l
             rotation=rotation,
             scale=scale,
             stretch=stretch,
-            color=leaf.color or instance.color,
+            color=leaf.color or (instance.color if written.has_colors_of(document_space) else ()),
             mu_blend=record.settings.mu_blend if instance.mu_blend is None else instance.mu_blend,
             primitive=numbers[source.id],
             folders=leaf.folders,
             written=instance,
-            is_as_written=is_as_written(leaf, bitmaps[source.id]) and changed in (Change.NONE, Change.RESTACKED),
+            is_as_written=written == document_space
+            and is_as_written(leaf, bitmaps[source.id])
+            and changed in (Change.NONE, Change.RESTACKED),
             matrix=leaf.matrix,
         )
 

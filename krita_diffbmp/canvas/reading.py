@@ -49,7 +49,7 @@ class Part:
     rotation: float = 0.0
     scale: float = 1.0
     stretch: Stretch | None = None
-    color: tuple[float, ...] = ()
+    color: tuple[float, ...] = ()  # empty where it is not known in the document's colour space
     mu_blend: float = 0.0
     primitive: int = -1  # index into Reading.primitives
     folders: tuple[Source, ...] = ()  # the groups around it inside the group that was read, the outermost first

@@ -41,6 +41,7 @@ class Source:
     print: str = ""  # this and what follows: of a primitive's picture, see `fingerprint.py`; empty where not known
     box: tuple[int, int, int, int] | None = None  # x, y, width, height of what is not transparent, canvas px
     cells: str = ""
+    opaque: bool = False  # a layer of a result, whose opacity is the instance's and no part of the picture
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,12 @@ class Pictures:
         found = Pictures(list(bitmaps), list(sources), len(bitmaps), numbers)
         for source in reading.primitives:
             layer = document.layer(source.id) if source.id not in numbers else None
-            look = look_of(layer, document) if layer is not None and layer.has_picture else None
-            if layer is not None and look is not None:
-                numbers[source.id] = found.add(Bitmap(layer.name, look.pixels), source_of(layer, document))
+            if layer is None or not layer.has_picture:
+                continue
+            look = look_of(layer, document, opaque=source.opaque)
+            if look is not None:
+                seen = replace(source_of(layer, document), opaque=source.opaque)
+                numbers[source.id] = found.add(Bitmap(layer.name, look.pixels), seen)
         return found
 
     def add(self, bitmap: Bitmap, source: Source) -> int:
@@ -190,18 +193,18 @@ def scene_of(document: Document, reading: Reading, pictures: Pictures, region: Q
         source = reading.primitives[part.primitive] if part.kind is Kind.INSTANCE else None
         number = pictures.numbers.get(source.id) if source is not None else None
         is_repainted = source is not None and source.id in reading.repainted
-        if number is not None and not (is_repainted and part.frozen == Freeze.ALL):
+        item = with_tint(document, part) if number is not None else None
+        if item is not None and number is not None and not (is_repainted and part.frozen == Freeze.ALL):
             if is_repainted:
                 scene.remade.add(len(scene.items))
-            item = part
         else:
             if source is not None and number is None:
                 gone.add(source.name)
             stand_in = own_picture(document, part, region, notes)
             if stand_in is None:
                 continue
-            item, bitmap = stand_in
-            number = pictures.add(bitmap, part.layer)
+            item, bitmap, own = stand_in
+            number = pictures.add(bitmap, own)
         scene.parts.append(index)
         scene.items.append(item)
         scene.bitmaps.append(number)
@@ -213,7 +216,21 @@ def scene_of(document: Document, reading: Reading, pictures: Pictures, region: Q
     return scene
 
 
-def own_picture(document: Document, part: Part, region: QRect, notes: list[str]) -> tuple[Part, Bitmap] | None:
+def with_tint(document: Document, part: Part) -> Part | None:
+    """An instance with a tint in the document's colour space; None where its layer does not tell."""
+    if part.color:
+        return part
+    if part.mu_blend == 1:
+        return replace(part, color=(0.5,) * document.space.channels)
+    layer = document.layer(part.layer.id)
+    look = look_of(layer, document, opaque=True) if layer is not None and part.mu_blend == 0 else None
+    if look is None:
+        return None
+    color = np.average(look.pixels[..., :-1], axis=(0, 1), weights=look.pixels[..., -1])
+    return replace(part, color=tuple(map(float, color)))
+
+
+def own_picture(document: Document, part: Part, region: QRect, notes: list[str]) -> tuple[Part, Bitmap, Source] | None:
     """A part as an instance of its own pixels where they are; None where it shows nothing."""
     layer = document.layer(part.layer.id)
     if layer is None:
@@ -238,7 +255,7 @@ def own_picture(document: Document, part: Part, region: QRect, notes: list[str])
         stretch=None,
         mu_blend=1.0,
     )
-    return stood, Bitmap(layer.name, look.pixels)
+    return stood, Bitmap(layer.name, look.pixels), replace(source_of(layer, document), opaque=True)
 
 
 def folders_of(document: Document, part: Part) -> list[Layer]:

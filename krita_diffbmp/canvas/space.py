@@ -40,6 +40,10 @@ class Space:
         """Of a Krita Document or Node."""
         return Space(str(handle.colorModel()), str(handle.colorDepth()), str(handle.colorProfile()))
 
+    def has_colors_of(self, other: Space) -> bool:
+        """Whether the same numbers mean the same colours there, at whatever depth."""
+        return (self.model, self.profile) == (other.model, other.profile)
+
     @property
     def channels(self) -> int:
         """Colour channels C, without alpha."""

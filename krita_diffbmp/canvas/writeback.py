@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
@@ -262,7 +263,8 @@ class WriteBack(QObject):
             bitmap = self.primitive(place.refinement.reading.primitives[part.primitive])
             instance = instance_of_copy(part, layer, bitmap, place.document)
         elif part.kind is Kind.OWN:
-            instance = instance_of_own(part, layer, self.primitive(part.layer), place.document)
+            own = replace(part.layer, opaque=True)
+            instance = instance_of_own(part, layer, self.primitive(own), place.document)
         if instance is not None:
             self.instances[layer.id] = instance
         else:

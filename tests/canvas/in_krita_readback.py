@@ -8,14 +8,13 @@ from krita import Krita
 from krita_harness.inside import paint_layer, refresh, trigger
 from krita_harness.steps import Until, cases, limit
 from pieces import HEIGHT, WIDTH, matrix
-from readings import VALUES, close, errors, read, written
+from readings import VALUES, close, errors, read, transformed, written
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.readback import holds_instances, read_back
 from krita_diffbmp.canvas.reading import Change, Kind
 from krita_diffbmp.problem import Freeze
-from krita_diffbmp.qt import QTransform
 
 
 @cases("live", "painted")
@@ -85,14 +84,6 @@ def test_another_resolution_changes_nothing():
     reading = read(document, group)
     assert str(reading.changes) == "12 instances, nothing changed"
     assert (errors(reading.parts) < 1e-5).all()
-
-
-def transformed(node, m):
-    """Puts the image of a live layer under an affine map of the canvas, at 72 pixels per inch."""
-    (shape,) = node.shapes()
-    shape.update()
-    shape.setTransformation(shape.transformation() * QTransform(*m))
-    shape.update()
 
 
 def test_live_poses_go_through_what_the_matrix_goes_through():

@@ -17,6 +17,7 @@ from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.readback import read_back
 from krita_diffbmp.canvas.reading import Part, Reading
 from krita_diffbmp.problem import Settings
+from krita_diffbmp.qt import QTransform
 
 VALUES = [(70.3 + 8 * i, 60.6 + 5 * i, 0.4 * i - 1.5, 0.7 + 0.06 * i, 0.35 + 0.05 * i) for i in range(12)]
 
@@ -68,3 +69,11 @@ def errors(
 def close(worst: np.ndarray) -> bool:
     """Within what the issue asks of a read-back."""
     return bool((worst <= (0.01, 1e-4, 1e-4)).all())
+
+
+def transformed(node: Any, m: Sequence[float]) -> None:
+    """Puts the image of a live layer under an affine map of the canvas, at 72 pixels per inch."""
+    (shape,) = node.shapes()
+    shape.update()
+    shape.setTransformation(shape.transformation() * QTransform(*m))
+    shape.update()

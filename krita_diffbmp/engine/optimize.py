@@ -31,7 +31,7 @@ from krita_diffbmp.engine.recycle import least_visible, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
 from krita_diffbmp.engine.start import Beginning, Window, begin
-from krita_diffbmp.engine.target import coarser, preview_image, working_target, working_weight
+from krita_diffbmp.engine.target import aim, coarser, preview_image, working_target, working_weight
 from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
@@ -190,13 +190,8 @@ class Optimization:
         return preview_image(whole.color, whole.transmittance)
 
     def _aim(self, selected: Tensor, rendering: Rendering) -> Tensor:
-        """What a refinement makes of the target, [C + 1, H, W] colour and transmittance: outside what is selected, the
-        picture that is there.
-
-        Where it is selected in part, a squared error from each, weighed by s and 1 - s, is that from their mean.
-        """
-        there = torch.cat([rendering.color, rendering.transmittance[None]])
-        return torch.lerp(there, self._target_planes(), selected)
+        """Colour and transmittance that the steps go for, [C + 1, H, W]."""
+        return aim(self._target_planes(), selected, rendering.color, rendering.transmittance)
 
     def _place_new(self, rendering: Rendering) -> None:
         """Gives new instances a place where the picture is worst."""

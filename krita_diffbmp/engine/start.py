@@ -129,13 +129,13 @@ def begin(
     Raises DiffBmpError if that leaves nothing to do.
     """
     settings, given = problem.settings, start.placements
-    ratio = np.array([width / problem.target.shape[1], height / problem.target.shape[0]])
+    ratio = _ratio(problem, height, width)
     low, high = size_range(settings, height, width)
     window = Window(0, 0, width, height)
     if selected is not None:
-        boxes = _boxes(problem, given, ratio)
-        start = replace(start, frozen=np.where(_are_selected(boxes, selected), start.frozen, Freeze.ALL))
-        window = _window(boxes[start.frozen != Freeze.ALL], selected, high if start.added else 0.0)
+        start = reaching(problem, start, selected)
+        boxes = _boxes(problem, given, ratio)[start.frozen != Freeze.ALL]
+        window = _window(boxes, selected, high if start.added else 0.0)
         if start.added == 0 and (start.frozen == Freeze.ALL).all():
             raise DiffBmpError(
                 "No instance that may change lies within the selection. Select around some, or let new ones be added."
@@ -202,6 +202,16 @@ def _boxes(problem: Problem, given: Placements, ratio: FloatArray) -> npt.NDArra
     centre = (given.position * ratio).clip(-FAR, FAR)
     reach = reach.clip(max=FAR)[:, None]
     return np.concatenate([np.floor(centre - reach), np.ceil(centre + reach)], 1).astype(np.int64)
+
+
+def reaching(problem: Problem, start: Start, selected: Tensor) -> Start:
+    """The start, with those frozen whole that do not reach to where `selected`, at working size, is more than 0."""
+    boxes = _boxes(problem, start.placements, _ratio(problem, *selected.shape))
+    return replace(start, frozen=np.where(_are_selected(boxes, selected), start.frozen, Freeze.ALL))
+
+
+def _ratio(problem: Problem, height: int, width: int) -> FloatArray:
+    return np.array([width / problem.target.shape[1], height / problem.target.shape[0]])
 
 
 def _are_selected(boxes: npt.NDArray[np.int64], selected: Tensor) -> npt.NDArray[np.bool_]:

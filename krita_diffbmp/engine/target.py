@@ -54,6 +54,15 @@ def coarser(planes: Tensor, ratio: float) -> Tensor:
     return planes if cell == 1 else F.avg_pool2d(planes[None], cell, ceil_mode=True, count_include_pad=False)[0]
 
 
+def aim(target: Tensor, selected: Tensor, color: Tensor, transmittance: Tensor) -> Tensor:
+    """What a change within a selection [H, W] goes for: outside of it, the picture that is there.
+
+    `target` and what is returned are [C + 1, H, W], colour and transmittance. Where it is selected in part, s, a
+    squared error from each, weighed by s and 1 - s, is that from their mean.
+    """
+    return torch.lerp(torch.cat([color, transmittance[None]]), target, selected)
+
+
 def preview_image(color: Tensor, transmittance: Tensor) -> npt.NDArray[np.uint8]:
     """A picture for the screen: [h, w, 4] 8-bit RGB and straight alpha, at most PREVIEW_SIZE px long."""
     image = torch.cat([color.detach(), 1 - transmittance.detach()[None]])

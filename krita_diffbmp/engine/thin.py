@@ -19,11 +19,10 @@ from torch import Tensor
 
 from krita_diffbmp.engine import losses, pyramid
 from krita_diffbmp.engine.checks import check_problem
-from krita_diffbmp.engine.optimize import choose_device
 from krita_diffbmp.engine.render import render
 from krita_diffbmp.engine.scene import Scene
-from krita_diffbmp.engine.start import begin
-from krita_diffbmp.engine.target import working_target, working_weight
+from krita_diffbmp.engine.start import begin, reaching
+from krita_diffbmp.engine.target import aim, working_target, working_weight
 from krita_diffbmp.problem import DiffBmpError, FloatArray, Freeze, Problem
 
 # After each round what is left is looked at anew: what overlaps cannot be judged one by one.
@@ -47,21 +46,24 @@ class Thinning:
 def cheapest(problem: Problem, count: int | None = None) -> Thinning:
     """The `count` instances of Problem.start, or all, without which the PSNR falls least.
 
-    What is frozen whole stays. The PSNR is that of `Result.start_psnr`; `psnr_without` has it for any of them.
+    What is frozen whole, or lies outside what is selected, stays. The PSNR is that of `Result.start_psnr`;
+    `psnr_without` has it for any of them. All this takes place on the CPU, where it is a matter of seconds.
 
     Raises DiffBmpError for a problem that cannot be looked at, or in which nothing may go.
     """
     start = problem.start
     if start is None or not len(start.placements.bitmap):
         raise DiffBmpError("There are no instances to thin out. Start a first run.")
-    removable = (start.frozen & Freeze.ALL) != Freeze.ALL
+    large = _Canvas(problem, problem.settings.working_size)
+    small = _Canvas(problem, min(problem.settings.working_size, ESTIMATE_SIZE))
+    removable = large.removable
     if not removable.any():
-        raise DiffBmpError("Every instance is locked, so none can be taken out. Unlock some.")
+        raise DiffBmpError(
+            "Every instance is locked or outside the selection, so none can be taken out. Unlock some, or select more."
+        )
     most = int(removable.sum())
     count = most if count is None else min(count, most)
 
-    large = _Canvas(problem, problem.settings.working_size)
-    small = _Canvas(problem, min(problem.settings.working_size, ESTIMATE_SIZE))
     generator = torch.Generator().manual_seed(problem.settings.seed % 2**63)
     kept, fixed = torch.arange(len(removable)), torch.from_numpy(~removable)
     squares = torch.zeros(len(removable))
@@ -100,24 +102,26 @@ class _Canvas:
         if problem.start is None:
             raise DiffBmpError("There are no instances to look at. Start a first run.")
         start = replace(problem.start, added=0)
-        check_problem(replace(problem, start=start))
-        device, _ = choose_device(problem.settings.device)
+        check_problem(replace(problem, start=replace(start, frozen=np.zeros_like(start.frozen))))
         target = working_target(problem.target, size)
         weight = None if problem.weight is None else working_weight(problem.weight, target)
         channels, height, width = target.shape[0] - 1, *target.shape[1:]
         beginning = begin(problem, start, height, width, torch.Generator())
-        parameters = beginning.parameters.to(device)
+        parameters = beginning.parameters
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
         scales = [most / side for most, side in zip(beginning.largest, sides, strict=True)]
-        bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales).to(device)
-        instances = parameters.instances(torch.tensor(sides, dtype=torch.float32, device=device))
-        self._reach = APART / 2 * torch.tensor(sides, dtype=torch.float32, device=device)[instances.bitmap.long()]
-        unlearned: dict[str, Any] = beginning.unlearned(device)
+        bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
+        instances = parameters.instances(torch.tensor(sides, dtype=torch.float32))
+        self._reach = APART / 2 * torch.tensor(sides, dtype=torch.float32)[instances.bitmap.long()]
+        unlearned: dict[str, Any] = beginning.unlearned(torch.device("cpu"))
         instances = replace(instances, **unlearned)
         self._scene = Scene(bitmaps, instances, height, width, beginning.alpha_max, beginning.mu_blend)
-        self._images = target[:-1].to(device), (1 - target[-1]).to(device)
-        self._weight = None if weight is None else (weight / weight.mean()).to(device)
-        self._white = torch.full((channels, 1, 1), losses.white(channels), device=device)
+        self._images = target[:-1], 1 - target[-1]
+        self._selected = weight
+        self._weight = None if weight is None else weight / weight.mean()
+        frozen = (start if weight is None else reaching(problem, start, weight)).frozen
+        self.removable: npt.NDArray[np.bool_] = (frozen & Freeze.ALL) != Freeze.ALL
+        self._white = torch.full((channels, 1, 1), losses.white(channels))
 
     def psnr(self, kept: Tensor) -> float:
         """Of these instances alone, in dB."""
@@ -129,7 +133,7 @@ class _Canvas:
     def terms(self, kept: Tensor, probes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """By how much the mean squared error changes without each of these instances alone: [K] and [K], to be added.
 
-        The second is an estimate.
+        The second is an estimate. Outside what is selected, the error is the difference from what is there.
         """
         scene = self._of(kept)
         logit = scene.instances.opacity.clamp(max=MOST_OPAQUE).requires_grad_()
@@ -139,12 +143,18 @@ class _Canvas:
             """By the opacity o, times o: do/dnu = o sigmoid(-nu)."""
             outputs = [drawn.color, drawn.transmittance]
             (found,) = torch.autograd.grad(outputs, logit, [by_color, by_transmittance], retain_graph=True)
-            return (found / torch.sigmoid(-logit.detach())).cpu()
+            found = found / torch.sigmoid(-logit.detach())
+            return found
 
-        error = losses.SquaredError("white", *self._images, self._weight)
+        images = self._images
+        if self._selected is not None:
+            color, transmittance = drawn.color.detach(), drawn.transmittance.detach()
+            aimed = aim(torch.cat([images[0], images[1][None]]), self._selected, color, transmittance)
+            images = aimed[:-1], aimed[-1]
+        error = losses.SquaredError("white", *images)
         _, *gradients = error(drawn.color, drawn.transmittance)
         change = -derivative(*gradients)
-        amplitude = (1 if self._weight is None else self._weight.sqrt()) / math.sqrt(drawn.color.numel())
+        amplitude = 1 / math.sqrt(drawn.color.numel())
         square = torch.zeros(len(kept))
         for _ in range(probes):
             signs = torch.randint(2, drawn.color.shape, generator=generator).to(drawn.color).mul_(2).sub_(1)
@@ -158,7 +168,7 @@ class _Canvas:
         Of two that do, each may be dispensable as long as the other is there.
         """
         instances = self._scene.instances
-        centre, reach = instances.position.cpu().numpy(), (instances.scale * self._reach).cpu().numpy()
+        centre, reach = instances.position.numpy(), (instances.scale * self._reach).numpy()
         taken: list[int] = []
         left: list[int] = []
         for i in candidates.tolist():
@@ -172,7 +182,6 @@ class _Canvas:
         """The scene of some of its instances."""
         instances = self._scene.instances
         there: dict[str, Any] = {name: values for name, values in vars(instances).items() if values is not None}
-        where = kept.to(instances.bitmap.device)
         return replace(
-            self._scene, instances=replace(instances, **{name: values[where] for name, values in there.items()})
+            self._scene, instances=replace(instances, **{name: values[kept] for name, values in there.items()})
         )

@@ -12,7 +12,7 @@ import torch
 from strategies import MARGINS, Kind, relative_error, scene_of, smooth_pixels, stretches, weights
 
 import build_ext
-from krita_diffbmp.engine import extension, gpu, optimize, pyramid, reference, schedule, thin
+from krita_diffbmp.engine import extension, gpu, optimize, pyramid, reference, schedule
 from krita_diffbmp.engine import run as run_module
 from krita_diffbmp.engine.fused import FusedOptimization
 from krita_diffbmp.engine.optimize import Optimization
@@ -541,16 +541,6 @@ def test_a_small_part_of_the_canvas_is_refined_on_the_gpu():
     on_cpu = Run(replace(wanted, settings=replace(wanted.settings, device="cpu"))).result()
     assert on_cpu.start_psnr is not None and run.result().start_psnr == pytest.approx(on_cpu.start_psnr, abs=1e-2)
     assert run.result().psnr > on_cpu.start_psnr + 1
-
-
-@needs_cuda
-@pytest.mark.cuda
-def test_thinning_out_on_the_gpu():
-    wanted = refinement(device="cuda")
-    found = thin.cheapest(wanted, 15)
-    on_cpu = thin.cheapest(replace(wanted, settings=replace(wanted.settings, device="cpu")), 15)
-    assert found.psnr_after[0] == pytest.approx(on_cpu.psnr_after[0], abs=1e-2)
-    assert found.psnr_after[-1] == pytest.approx(on_cpu.psnr_after[-1], abs=0.3)
 
 
 @needs_cuda

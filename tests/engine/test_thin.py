@@ -96,9 +96,10 @@ def test_what_is_locked_stays_and_what_is_selected_counts(trained):
     assert sorted(found.order.tolist()) == list(range(1, COUNT, 2))
     weight = np.zeros((HEIGHT, WIDTH), np.float32)
     weight[:, : WIDTH // 2] = 1
-    selected = cheapest(replace(trained, weight=weight), 10)
-    position = trained.start.placements.position[selected.order]
-    assert (position[:, 0] > WIDTH / 2).all() and selected.psnr_after[-1] > selected.psnr_after[0] - 0.01
+    placed = trained.start.placements
+    selected = cheapest(replace(trained, weight=weight))
+    assert 0 < len(selected.order) < COUNT
+    assert (placed.position[selected.order, 0] - placed.scale[selected.order] * 15 < WIDTH / 2 + 2).all()
 
 
 def test_hidden_ones_go_first(trained):

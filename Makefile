@@ -34,7 +34,7 @@ lint: ## ruff and mypy
 	@tools/lint
 
 bench: build ## the figures in the README, on this machine
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; env -u OMP_WAIT_POLICY $(RUN) python3 $$script; done
+	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; env -u OMP_WAIT_POLICY $(RUN) python3 $$script; done
 
 clean: ## remove what was built (the box stays in the cache folder)
 	@python3 build_ext.py --clean

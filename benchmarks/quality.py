@@ -1,121 +1,306 @@
-"""PSNR that the optimiser reaches, and how long it takes on the CPU.
+#!/usr/bin/env python3
+"""How near the optimiser comes to a target, of what it owes that to, and how long it takes.
 
-With a folder of targets and masks, in the setting of the paper's own implementation: N = 1000 tints of 128 px masks on
-a white background, longest sides from 4 to 100 px of a 512 px picture (its half-sizes of 2 to 50 px, as limits here and
-only as a start there), its figures beside ours. Without, the sample photo and bitmaps with the plugin's defaults.
+    python3 benchmarks/quality.py                                    the sample, as the docker would run it
+    python3 benchmarks/quality.py --cases all --seeds 3 --out build/quality
+    python3 benchmarks/quality.py --cases peer --peer FOLDER --seeds 3
+    python3 benchmarks/quality.py --cases photo-sample --instances 100 300 1000 3000 --out build/quality
+    python3 benchmarks/quality.py --cases photo-sample --steps 50 100 300 1000 --out build/quality
+    python3 benchmarks/quality.py --cases photo-sample poster-sample --ablation --seeds 3
 
-    python3 benchmarks/quality.py [--peer FOLDER] [--steps 100 500] [--threads 4] [--out FOLDER]
-
-FOLDER holds targets/astronaut.png, targets/chelsea.png and masks/fingerprint.png, paint_brush.png, soccerball2.png and
-circle.png. Both steps are runs of their own: the schedules fit the length of a run.
+PSNR, SSIM and the uncovered part are those of the picture that is written back: sharp bitmaps, over white, colours and
+opacities in 8 bits. Uncovered is the mean part of the background that is seen within the target. The same seed gives
+the same figures on the same device. With --out there are pictures for each case (target, result, four times the error)
+and curves. --peer brings in the cases that the paper's own code was measured with (N = 1000, white background) and its
+figures; benchmarks/scenes.py says what the folder holds. --ablation leaves out one technique at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
+import math
 import os
+import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin would stall each other on a busy machine
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from krita_diffbmp.engine.optimize import Optimization  # noqa: E402
-from krita_diffbmp.problem import Bitmap, FloatArray, Problem, Settings  # noqa: E402
+from benchmarks.charts import error_map, save_curves, save_side_by_side  # noqa: E402
+from benchmarks.scenes import PEER_PSNR, PEER_SETTINGS, Case, all_cases  # noqa: E402
+from krita_diffbmp.engine import losses, pyramid  # noqa: E402
+from krita_diffbmp.engine.holes import uncovered  # noqa: E402
+from krita_diffbmp.engine.render import render  # noqa: E402
+from krita_diffbmp.engine.run import Run  # noqa: E402
+from krita_diffbmp.engine.scene import OPACITY_LIMIT, Instances, Scene  # noqa: E402
+from krita_diffbmp.engine.target import working_target  # noqa: E402
+from krita_diffbmp.problem import FloatArray, Placements, Problem  # noqa: E402
 
-PEER_SETTINGS = {
-    "instances": 1000,
-    "min_size": 4 / 512,
-    "max_size": 100 / 512,
-    "background": "white",
-    "seed": 42,
-    "device": "cpu",
+SSIM_SIGMA, SSIM_REACH = 1.5, 5  # px, of the Gaussian window of Wang et al. 2004
+PACKAGE = "krita_diffbmp.engine."
+
+
+def random_structure(target: Tensor) -> Tensor:
+    """In the place of `initialize.structure`: says nothing of the target, so that places and sizes are random."""
+    return torch.rand(target.shape[1:], generator=torch.Generator().manual_seed(0))
+
+
+# What is changed in the engine, by module and name, to do without a technique.
+NO_BLUR: dict[str, Any] = {"schedule.BLUR_STAGES": ((0.0, 0.0),)}
+NO_STRUCTURE: dict[str, Any] = {"initialize.structure": random_structure}
+ABLATION: dict[str, dict[str, Any]] = {
+    "all techniques": {},
+    "no soft bitmaps": NO_BLUR,
+    "no structure-aware start": NO_STRUCTURE,
+    "neither of the two": NO_BLUR | NO_STRUCTURE,
+    "soft bitmaps at full size": {"schedule.COARSE": 1.0},
+    "no recycling": {"schedule.RECYCLED": 0.0},
+    "one place tried instead of 8": {"propose.CANDIDATES": 1},
+    "no weight of holes": {"holes.BEGIN": math.inf},
+    "rates that do not fall": {"schedule.rate": lambda done: 1.0},
+    "Adam's usual memories (.9, .999)": {"optimize.BETAS": (0.9, 0.999), "fused.BETAS": (0.9, 0.999)},
 }
-PEER_PSNR = {  # dB after 100 and 500 iterations
-    ("astronaut", "fingerprint"): (19.1, 19.87),
-    ("astronaut", "paint_brush"): (21.7, 22.59),
-    ("astronaut", "soccerball2+circle"): (19.1, 20.04),
-    ("chelsea", "fingerprint"): (24.5, 25.13),
-    ("chelsea", "paint_brush"): (27.2, 27.78),
-    ("chelsea", "soccerball2+circle"): (24.9, 25.75),
-}
 
 
-def straight(path: Path) -> FloatArray:
-    """A picture as [h, w, 4]."""
-    return np.asarray(Image.open(path).convert("RGBA"), np.float32) / np.float32(255)
+@contextlib.contextmanager
+def changed(changes: dict[str, Any]) -> Iterator[None]:
+    """The engine with other values, and afterwards as it was."""
+    places = []
+    for path, value in changes.items():
+        module, name = path.split(".")
+        place = importlib.import_module(PACKAGE + module)
+        places.append((place, name, getattr(place, name)))
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in places:
+            setattr(place, name, value)
 
 
-def mask(path: Path) -> Bitmap:
-    """A gray picture as the alpha of a white bitmap."""
-    alpha = np.asarray(Image.open(path).convert("L"), np.float32) / np.float32(255)
-    return Bitmap(path.stem, np.stack([*[np.ones_like(alpha)] * 3, alpha], 2))
+@dataclass(frozen=True)
+class Outcome:
+    """One run."""
+
+    instances: int
+    steps: int
+    psnr: float  # dB
+    ssim: float
+    uncovered: float
+    seconds: float
+    curve: tuple[tuple[float, float], ...]  # (steps, PSNR in dB) at evaluations
+    picture: FloatArray  # [h, w, C] over white
+    target: FloatArray
 
 
-def run(problem: Problem, save: Path | None) -> tuple[float, float]:
-    """(PSNR of the result in dB, seconds from the problem to the result)."""
+def written(problem: Problem, found: Placements) -> Scene:
+    """The placements as they are written back: colours and opacities in 8 bits."""
+    height, width = problem.target.shape[:2]
+    alpha_max = min(problem.settings.alpha_max, OPACITY_LIMIT)
+    opacity = np.round(found.opacity.astype(np.float64) * 255) / 255
+    color = np.round(found.color * 255) / 255
+    most = [float(found.scale[found.bitmap == index].max(initial=1e-3)) for index in range(len(problem.bitmaps))]
+    instances = Instances(
+        position=torch.from_numpy(found.position),
+        rotation=torch.from_numpy(found.rotation),
+        scale=torch.from_numpy(found.scale),
+        opacity=torch.logit(torch.from_numpy(opacity / alpha_max), eps=1e-9).float(),
+        color=torch.from_numpy(color.astype(np.float32)),
+        bitmap=torch.from_numpy(found.bitmap),
+        stretch=None if found.stretch is None else torch.from_numpy(found.stretch),
+        mu_blend=None if found.mu_blend is None else torch.from_numpy(found.mu_blend),
+    )
+    packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=most)
+    return Scene(packed, instances, height, width, alpha_max, problem.settings.mu_blend)
+
+
+def ssim(first: Tensor, second: Tensor) -> float:
+    """Structural similarity of two pictures [C, H, W] in [0, 1], mean over pixels and channels."""
+    offsets = torch.arange(-SSIM_REACH, SSIM_REACH + 1.0)
+    window = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
+    window = window / window.sum()
+
+    def mean(image: Tensor) -> Tensor:
+        rows = F.conv2d(image[:, None], window.view(1, 1, -1, 1))
+        return F.conv2d(rows, window.view(1, 1, 1, -1))[:, 0]
+
+    a, b = mean(first), mean(second)
+    variances = mean(first * first) - a * a + mean(second * second) - b * b
+    covariance = mean(first * second) - a * b
+    small, smaller = 0.03**2, 0.01**2
+    likeness = (2 * a * b + smaller) * (2 * covariance + small) / ((a * a + b * b + smaller) * (variances + small))
+    return float(likeness.mean())
+
+
+def run(problem: Problem) -> Outcome:
     begin = time.perf_counter()
-    optimization = Optimization(problem)
-    preview = None
+    optimization = Run(problem)
+    curve = []
     for progress in optimization:
-        preview = progress.preview if progress.preview is not None else preview
+        if not math.isnan(progress.psnr):
+            curve.append((float(progress.step), progress.psnr))
     result = optimization.result()
     seconds = time.perf_counter() - begin
     for note in result.notes:
         print(f"  note: {note}")
-    if save is not None and preview is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(preview).save(save)
-    return result.psnr, seconds
+    with torch.no_grad():
+        drawn = render(written(problem, result.placements))
+    target = working_target(problem.target, max(problem.target.shape))
+    white = losses.white(len(target) - 1)
+    picture, wanted = drawn.over(white), target[:-1] + (1 - target[-1]) * white
+    settings = problem.settings
+    return Outcome(
+        settings.instances,
+        settings.steps,
+        losses.psnr(float((picture - wanted).square().mean())),
+        ssim(picture, wanted),
+        uncovered(drawn.transmittance, target),
+        seconds,
+        tuple(curve),
+        picture.permute(1, 2, 0).numpy(),
+        wanted.permute(1, 2, 0).numpy(),
+    )
 
 
-def against_peer(folder: Path, steps: list[int], out: Path | None) -> None:
-    print(f"{'target':10} {'mask':20}" + "".join(f"{f'{n} steps':>12} {'peer':>7} {'s':>6}" for n in steps))
-    for (target, masks), figures in PEER_PSNR.items():
-        line = f"{target:10} {masks:20}"
-        for count in steps:
-            problem = Problem(
-                straight(folder / "targets" / f"{target}.png"),
-                tuple(mask(folder / "masks" / f"{name}.png") for name in masks.split("+")),
-                Settings(**PEER_SETTINGS, steps=count),  # type: ignore[arg-type]
-            )
-            save = out / f"{target}-{masks}-{count}.png" if out else None
-            psnr, seconds = run(problem, save)
-            peer = dict(zip((100, 500), figures, strict=True)).get(count)
-            line += f"{psnr:12.2f} {'' if peer is None else f'{peer:.2f}':>7} {seconds:6.1f}"
-        print(line, flush=True)
+def mean_and_spread(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.{digits}f} +-{spread:.{digits}f}"
 
 
-def with_defaults(folder: Path, out: Path | None) -> None:
-    bitmaps = tuple(Bitmap(path.stem, straight(path)) for path in sorted((folder / "bitmaps").glob("*.png")))
-    target = straight(folder / "photo.jpg")
-    print(f"sample photo {target.shape[1]} x {target.shape[0]}, {len(bitmaps)} bitmaps, the plugin's defaults")
-    for mu_blend in (0.0, 0.5, 1.0):
-        settings = Settings(mu_blend=mu_blend, device="cpu")
-        psnr, seconds = run(Problem(target, bitmaps, settings), out / f"sample-{mu_blend}.png" if out else None)
-        print(f"  mu_blend {mu_blend:.1f}: {psnr:.2f} dB after {settings.steps} steps, {seconds:.1f} s", flush=True)
+HEADER = f"{'case':27}{'N':>6}{'steps':>6}{'PSNR':>14}{'SSIM':>14}{'s':>7}{'uncovered':>11}{'peer':>15}"
+
+
+def table_row(name: str, outcomes: Sequence[Outcome]) -> str:
+    first = outcomes[0]
+    psnr = statistics.fmean(outcome.psnr for outcome in outcomes)
+    row = f"{name:27}{first.instances:6}{first.steps:6}"
+    row += f"{mean_and_spread([outcome.psnr for outcome in outcomes], 2):>14}"
+    row += f"{mean_and_spread([outcome.ssim for outcome in outcomes], 3):>14}"
+    row += f"{statistics.median(outcome.seconds for outcome in outcomes):7.1f}"
+    row += f"{statistics.fmean(outcome.uncovered for outcome in outcomes):11.2%}"
+    if name in PEER_PSNR and first.instances == PEER_SETTINGS["instances"]:
+        peer = PEER_PSNR[name][1]
+        row += f"{peer:8.2f} {psnr - peer:+6.2f}"
+    return row
+
+
+def save_pictures(folder: Path, name: str, outcome: Outcome) -> None:
+    peer = f"\npaper's code, 500 steps: {PEER_PSNR[name][1]:.2f} dB" if name in PEER_PSNR else ""
+    found = f"{outcome.instances} instances, {outcome.steps} steps\n{outcome.psnr:.2f} dB, SSIM {outcome.ssim:.3f}"
+    panels = [
+        (f"{name}{peer}", outcome.target),
+        (found, outcome.picture),
+        ("error x 4", error_map(outcome.picture, outcome.target)),
+    ]
+    save_side_by_side(folder / f"{name}.png", panels)
+
+
+def compare(cases: Sequence[Case], options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """The table, pictures and curves."""
+    print(HEADER, flush=True)
+    convergence: dict[str, Sequence[tuple[float, float]]] = {}
+    by_instances: dict[str, list[tuple[float, float]]] = {}
+    by_seconds: dict[str, list[tuple[float, float]]] = {}
+    for case in cases:
+        for instances in options.instances or [None]:
+            for steps in options.steps:
+                changes = settings | {"steps": steps} | ({} if instances is None else {"instances": instances})
+                outcomes = [run(case.problem(**changes, seed=seed)) for seed in range(options.seeds)]
+                print(table_row(case.name, outcomes), flush=True)
+                psnr = statistics.fmean(outcome.psnr for outcome in outcomes)
+                seconds = statistics.median(outcome.seconds for outcome in outcomes)
+                by_instances.setdefault(f"{case.name}, {steps} steps", []).append((outcomes[0].instances, psnr))
+                by_seconds.setdefault(f"{case.name}, N = {outcomes[0].instances}", []).append((seconds, psnr))
+                convergence[case.name] = outcomes[0].curve
+                if options.out:
+                    save_pictures(options.out, case.name, outcomes[0])
+    if options.out:
+        save_curves(options.out / "convergence.png", convergence, "steps", "PSNR, dB")
+        if len(options.instances or []) > 1:
+            save_curves(options.out / "by_instances.png", by_instances, "instances", "PSNR, dB", logarithmic=True)
+        if len(options.steps) > 1:
+            save_curves(options.out / "by_seconds.png", by_seconds, "seconds", "PSNR, dB")
+
+
+def ablate(cases: Sequence[Case], options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """What is lost without each technique: the mean over cases and seeds, and how sure that is."""
+    steps: int = options.steps[0]
+    reference: dict[str, float] = {}
+    print(f"{len(cases)} cases, {options.seeds} seeds, {steps} steps")
+    print(f"{'':36}{'PSNR':>8}{'difference':>16}{'uncovered':>11}{'s':>7}   by case")
+    for name, changes in ABLATION.items():
+        differences, psnrs, holes, seconds, by_case = [], [], [], [], []
+        with changed(changes):
+            for case in cases:
+                outcomes = [run(case.problem(**settings, steps=steps, seed=seed)) for seed in range(options.seeds)]
+                psnr = statistics.fmean(outcome.psnr for outcome in outcomes)
+                reference.setdefault(case.name, psnr)
+                differences.append(psnr - reference[case.name])
+                psnrs.append(psnr)
+                holes.append(statistics.fmean(outcome.uncovered for outcome in outcomes))
+                seconds.append(statistics.fmean(outcome.seconds for outcome in outcomes))
+                by_case.append(f"{differences[-1]:+.2f}")
+        spread = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+        print(
+            f"{name:36}{statistics.fmean(psnrs):8.2f}{statistics.fmean(differences):+9.2f} +-{spread:.2f}"
+            f"{statistics.fmean(holes):11.2%}{statistics.fmean(seconds):7.1f}   {' '.join(by_case)}",
+            flush=True,
+        )
+
+
+def chosen(names: Sequence[str], cases: dict[str, Case]) -> list[Case]:
+    groups: dict[str, Callable[[str], bool]] = {
+        "all": lambda name: True,
+        "peer": lambda name: name in PEER_PSNR,
+        "own": lambda name: name not in PEER_PSNR,
+    }
+    found = []
+    for name in names:
+        if name not in groups and name not in cases:
+            raise SystemExit(f"There is no case {name}: {' '.join([*groups, *cases])}")
+        wanted = groups.get(name, name.__eq__)
+        found += [case for case in cases.values() if wanted(case.name) and case not in found]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, help="folder with targets/ and masks/")
-    parser.add_argument("--sample", type=Path, default=ROOT / "sample", help="folder with photo.jpg and bitmaps/")
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 500])
+    parser.add_argument("--cases", nargs="+", default=["sample", "sample-half", "sample-own"], help="or all, peer, own")
+    parser.add_argument("--peer", type=Path, help="folder with the paper's targets/ and masks/")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--steps", type=int, nargs="+", default=[300])
+    parser.add_argument("--instances", type=int, nargs="+", help="instead of each case's own")
+    parser.add_argument("--background", choices=["noise", "white", "transparent"], help="instead of each case's own")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds from 0")
+    parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--out", type=Path, help="where to leave the pictures")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {arguments.threads} threads on {os.cpu_count()} cores")
-    if arguments.peer:
-        against_peer(arguments.peer, arguments.steps, arguments.out)
-    with_defaults(arguments.sample, arguments.out)
+    parser.add_argument("--out", type=Path, help="where to leave pictures and curves")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cases = chosen(options.cases, all_cases(options.peer))
+    if not cases:
+        raise SystemExit("These cases need --peer FOLDER.")
+    settings: dict[str, Any] = {"device": options.device}
+    if options.background:
+        settings["background"] = options.background
+    device = Run(cases[0].problem(**settings)).device_name
+    print(f"torch {torch.__version__}, {device}, {options.threads} threads on {os.cpu_count()} cores")
+    (ablate if options.ablation else compare)(cases, options, settings)
 
 
 if __name__ == "__main__":

@@ -190,6 +190,8 @@ def own_cases() -> list[Case]:
     """Those that need nothing but the project."""
     return [
         Case("sample", lambda: straight(photo()), sample_bitmaps),
+        Case("sample-half", lambda: straight(photo()), sample_bitmaps, {"mu_blend": 0.5}),
+        Case("sample-own", lambda: straight(photo()), sample_bitmaps, {"mu_blend": 1.0}),
         _case("photo-sample", photo, sample_bitmaps, instances=1000, min_size=0.01),
         _case("photo-dots", photo, dot, instances=1000, min_size=0.01, max_size=0.06),
         _case("photo-leaf", photo, leaf, instances=30, min_size=0.1, max_size=0.8),

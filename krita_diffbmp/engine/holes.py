@@ -9,11 +9,12 @@ from __future__ import annotations
 from torch import Tensor
 
 BEGIN = 0.5  # fraction of the run
-UNCOVERED = 0.0075  # of the target: less is no reason for a weight
-GROWTH = 10.0  # of the weight for the same holes, to the end of the run
+UNCOVERED = 0.0065  # of the target: less is no reason for a weight
+GROWTH = 20.0  # of the weight for the same holes, to the end of the run
 SMOOTHING = 0.5
-CLOSING = 1.5  # how much faster holes close in what is left of the run than at present
+CLOSING = 2.0  # how much faster holes close in what is left of the run than at present
 LIMIT = 20.0
+FEW = 0.5  # times the square of the area that there is to cover with: a lower limit, where the target is hardly covered
 
 
 def uncovered(transmittance: Tensor, target: Tensor) -> float:
@@ -24,10 +25,15 @@ def uncovered(transmittance: Tensor, target: Tensor) -> float:
 
 
 class HoleWeight:
-    """The weight of holes, from looks at the picture at even distances in the course of a run."""
+    """The weight of holes, from looks at the picture at even distances in the course of a run.
 
-    def __init__(self) -> None:
+    `capacity` is the area of all instances at their largest, relative to the target's: where it is not much more than
+    1, some holes must stay, and a heavy weight would spoil the rest.
+    """
+
+    def __init__(self, capacity: float) -> None:
         self.weight = 0.0
+        self._limit = min(LIMIT, FEW * capacity * capacity)
         self._before: float | None = None
 
     def look(self, part: float, done: float, left: int) -> None:
@@ -43,4 +49,4 @@ class HoleWeight:
         expected = part * min(1.0, part / before) ** (CLOSING * left)
         gain = GROWTH ** ((done - BEGIN) / (1 - BEGIN))
         wanted = gain * max(0.0, (expected / UNCOVERED) ** 2 - 1)
-        self.weight = min(LIMIT, SMOOTHING * self.weight + (1 - SMOOTHING) * wanted)
+        self.weight = min(self._limit, SMOOTHING * self.weight + (1 - SMOOTHING) * wanted)

@@ -27,7 +27,7 @@ from krita_diffbmp.engine.gpu import cuda_trouble
 from krita_diffbmp.engine.holes import HoleWeight, uncovered
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
 from krita_diffbmp.engine.propose import propose, thumbnails
-from krita_diffbmp.engine.recycle import least_visible, recycle, visible_share
+from krita_diffbmp.engine.recycle import coverage, least_visible, recycle, visible_share
 from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
 from krita_diffbmp.engine.start import Beginning, Window, begin
@@ -103,7 +103,6 @@ class Optimization:
         self._white = torch.full((self._channels, 1, 1), losses.white(self._channels), device=self._device)
         self._error = self._compare(self._target_planes(), self._weight)
         self._coarse_error: losses.SquaredError | None = None
-        self._holes = HoleWeight()
 
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
         self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
@@ -111,6 +110,9 @@ class Optimization:
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
         self._sharp = self._packed.to(self._device)
         self._thumbnails = thumbnails(self._sharp)
+        largest_areas = coverage(self._sharp) * (high / self._sides).square()
+        capacity = largest_areas[self._parameters.bitmap.long()].sum() / target[-1].sum()
+        self._holes = HoleWeight(float(capacity))
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
         self._optimizer, self._rates = _adam(self._parameters, max(self._size))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state

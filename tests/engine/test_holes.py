@@ -5,8 +5,8 @@ from krita_diffbmp.engine import holes
 from krita_diffbmp.engine.holes import HoleWeight, uncovered
 
 
-def weight_after(parts, begin=holes.BEGIN):
-    found = HoleWeight()
+def weight_after(parts, begin=holes.BEGIN, capacity=10.0):
+    found = HoleWeight(capacity)
     for index, part in enumerate(parts):
         found.look(part, begin + 0.05 * index, 10 - index)
     return found.weight
@@ -31,6 +31,10 @@ def test_holes_weigh_more_the_more_there_are_and_the_later_it_is():
 def test_holes_that_close_by_themselves_weigh_little():
     closing = [0.06 * 0.8**index for index in range(8)]
     assert weight_after(closing) < 0.01 * weight_after([0.06] * 8)
+
+
+def test_what_cannot_be_covered_weighs_less():
+    assert weight_after([0.3] * 9, capacity=1.0) < 0.1 * weight_after([0.3] * 9)
 
 
 def test_nothing_is_weighed_at_the_beginning():

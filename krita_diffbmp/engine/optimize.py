@@ -260,7 +260,9 @@ class Optimization:
         return self._recycles(step) > 0 or (self._weighs_holes and step < total and schedule.pauses(step, total))
 
     def _recycles(self, step: int) -> int:
-        """How many instances begin anew after `step` steps."""
+        """How many instances begin anew after `step` steps: in a refinement none, in which that gains nothing."""
+        if self._beginning is not None:
+            return 0
         count = self._recycled.stop - self._recycled.start
         return math.ceil(schedule.recycled(step, self._problem.settings.steps) * count)
 

@@ -24,8 +24,8 @@ from krita_diffbmp.text import i18n
 from krita_diffbmp.ui import fields
 from krita_diffbmp.ui.store import Choices, Form
 
-# What the quality presets stand for, in steps; any other number is "Custom".
-PRESETS = {"draft": 100, "standard": 300, "fine": 1000}
+# What the quality presets stand for, in steps and working size in px; anything else is "Custom".
+PRESETS = {"draft": (100, 512), "normal": (300, 1024), "fine": (1000, 2048)}
 SEED_END = 2**31
 
 
@@ -100,7 +100,7 @@ class SettingsForm(QWidget):
         self.preset = QComboBox()
         for key, label in (
             ("draft", i18n("Draft")),
-            ("standard", i18n("Standard")),
+            ("normal", i18n("Normal")),
             ("fine", i18n("Fine")),
             ("", i18n("Custom")),
         ):
@@ -110,7 +110,8 @@ class SettingsForm(QWidget):
         self.steps.setSingleStep(50)
         self.steps.setSuffix(i18n(" steps"))
         tip = i18n(
-            "How many times every instance is improved. Draft is for trying settings out, Fine for the final picture."
+            "How many times every instance is improved, and at which working size. Draft is for trying settings out, "
+            "Fine for the final picture."
         )
         fields.row(form, i18n("Quality:"), fields.side_by_side(self.preset, self.steps), tip, self.preset)
 
@@ -181,7 +182,7 @@ class SettingsForm(QWidget):
         for box in (self.min_size, self.max_size):
             box.valueChanged.connect(self._edited)
         self.preset.activated.connect(self._preset_chosen)
-        self.steps.valueChanged.connect(self._steps_edited)
+        self.steps.valueChanged.connect(self._quality_edited)
         for signal in (self.mu_blend.valueChanged, self.alpha_max.valueChanged):
             signal.connect(self._edited)
         self.background.activated.connect(self._edited)
@@ -217,8 +218,8 @@ class SettingsForm(QWidget):
             ("cuda", i18n("Graphics card (CUDA)"), i18n("Needs an NVIDIA card and a PyTorch with CUDA.")),
         )
         fields.row(form, i18n("Compute on:"), self.device, self._device_tips())
-        for box in (self.working_size, self.seed):
-            box.valueChanged.connect(self._edited)
+        self.working_size.valueChanged.connect(self._quality_edited)
+        self.seed.valueChanged.connect(self._edited)
         self.device.activated.connect(self._edited)
 
     # --- what it shows
@@ -293,19 +294,24 @@ class SettingsForm(QWidget):
         self.changed.emit()
 
     def _preset_chosen(self, *_: Any) -> None:
-        steps = PRESETS.get(self.preset.currentData())
-        if steps is None:
+        preset = PRESETS.get(self.preset.currentData())
+        if preset is None:
             self.steps.setFocus()
             self.steps.selectAll()
         else:
-            self.steps.setValue(steps)
+            blocked = self.blockSignals(True)
+            self.steps.setValue(preset[0])
+            self.working_size.setValue(preset[1])
+            self.blockSignals(blocked)
+            self._quality_edited()
 
-    def _steps_edited(self, *_: Any) -> None:
+    def _quality_edited(self, *_: Any) -> None:
         self._show_preset()
         self.changed.emit()
 
     def _show_preset(self) -> None:
-        key = next((name for name, steps in PRESETS.items() if steps == self.steps.value()), "")
+        shown = self.steps.value(), self.working_size.value()
+        key = next((name for name, preset in PRESETS.items() if preset == shown), "")
         self.preset.setCurrentIndex(self.preset.findData(key))
 
     def _show_fold(self, unfolded: bool) -> None:

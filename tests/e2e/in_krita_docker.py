@@ -85,14 +85,20 @@ def test_the_wheel_scrolls_and_changes_nothing():
     assert panel().form.choices() == before
 
 
-def test_a_preset_sets_the_steps_and_the_steps_name_the_preset():
+def test_a_preset_sets_steps_and_working_size_and_they_name_the_preset():
     form = panel().form
-    set_form(steps=300)
-    assert form.preset.currentData() == "standard"
+    set_form(steps=300, working_size=1024)
+    assert form.preset.currentData() == "normal"
     form.preset.setCurrentIndex(form.preset.findData("fine"))
     form.preset.activated.emit(form.preset.currentIndex())
+    assert form.preset.currentData() == "fine"
     assert form.steps.value() == 1000 == session().choices.settings.steps
+    assert form.working_size.value() == 2048 == session().choices.settings.working_size
     form.steps.setValue(123)
+    assert form.preset.currentData() == ""
+    form.steps.setValue(1000)
+    assert form.preset.currentData() == "fine"
+    form.working_size.setValue(1024)
     assert form.preset.currentData() == ""
 
 

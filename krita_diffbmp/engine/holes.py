@@ -6,6 +6,8 @@ with thin or fissured bitmaps, some percent stay open. So the weight of holes ri
 
 from __future__ import annotations
 
+from collections import deque
+
 from torch import Tensor
 
 BEGIN = 0.5  # fraction of the run
@@ -14,6 +16,7 @@ GROWTH = 20.0  # of the weight for the same holes, to the end of the run
 SMOOTHING = 0.5
 CLOSING = 2.0  # how much faster holes close in what is left of the run than at present
 LIMIT = 20.0
+LOOKS = 3  # that the pace at which holes close is taken over
 FEW = 0.5  # times the square of the area that there is to cover with: a lower limit, where the target is hardly covered
 
 
@@ -34,7 +37,7 @@ class HoleWeight:
     def __init__(self, capacity: float) -> None:
         self.weight = 0.0
         self._limit = min(LIMIT, FEW * capacity * capacity)
-        self._before: float | None = None
+        self._parts: deque[float] = deque(maxlen=LOOKS + 1)
 
     def look(self, part: float, done: float, left: int) -> None:
         """After a fraction `done` of the run, `part` of the target is uncovered; `left` looks are to come.
@@ -42,11 +45,11 @@ class HoleWeight:
         Holes close by themselves while the steps become smaller, above all between thin bitmaps: what counts is what
         will be left of them if they go on closing as they do.
         """
-        before = part if self._before is None else max(self._before, 1e-9)
-        self._before = part
+        self._parts.append(max(part, 1e-9))
         if done < BEGIN:
             return
-        expected = part * min(1.0, part / before) ** (CLOSING * left)
+        closing = min(1.0, part / self._parts[0]) ** (1 / max(len(self._parts) - 1, 1))  # from look to look
+        expected = part * closing ** (CLOSING * left)
         gain = GROWTH ** ((done - BEGIN) / (1 - BEGIN))
         wanted = gain * max(0.0, (expected / UNCOVERED) ** 2 - 1)
         self.weight = min(self._limit, SMOOTHING * self.weight + (1 - SMOOTHING) * wanted)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from krita_diffbmp.engine import extension, losses, optimize, pyramid, schedule
+from krita_diffbmp.engine import extension, holes, losses, optimize, pyramid, schedule
 from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
 from krita_diffbmp.engine.optimize import Optimization, Pace
@@ -156,6 +156,62 @@ def test_the_blur_schedule_is_followed(monkeypatch):
         if progress.step % optimize.EVALUATE_EVERY and not schedule.pauses(progress.step, 40):
             assert (used[-1] is run._sharp) == sharp
     assert softened == [sigma for _, sigma in schedule.BLUR_STAGES if sigma > 0]
+
+
+def test_blurred_bitmaps_are_optimised_in_a_smaller_picture(monkeypatch):
+    task = problem(target=picture(301, 260), instances=60, steps=40)
+    sizes = []
+    render_scene = optimize.render
+    monkeypatch.setattr(
+        optimize, "render", lambda scene: sizes.append((scene.height, scene.width)) or render_scene(scene)
+    )
+    run = Optimization(task)
+    psnr = {}
+    for progress in run:
+        before, sizes[:] = list(sizes), []
+        assert before[-1] == (260, 301) or progress.step % optimize.EVALUATE_EVERY
+        soft = schedule.blur((progress.step - 1) / 40) > 0
+        assert before[1 if progress.step == 1 else 0] == ((130, 151) if soft else (260, 301))
+    psnr["coarse"] = run.result().psnr
+    monkeypatch.setattr(schedule, "COARSE", 1.0)
+    psnr["fine"] = finish(task)[0].result().psnr
+    assert psnr["coarse"] > psnr["fine"] - 0.5
+    small = Optimization(problem(target=picture(301, optimize.COARSE_FROM - 1)))
+    assert small._ratio(0) == 1
+
+
+@pytest.mark.parametrize("background", ["noise", "white"])
+def test_what_begins_anew_pays_by_the_end(background, monkeypatch):
+    """And is not what makes the end of a run worse than any state before."""
+    target = picture(96, 96)
+    for row, column in np.random.default_rng(0).integers(4, 92, (40, 2)):
+        target[row - 4 : row + 4, column - 4 : column + 4, :3] = (row / 96, column / 96, 0.5)
+    gains = []
+    for seed in range(3):
+        task = problem(target=target, background=background, instances=200, steps=150, seed=seed, min_size=0.04)
+        run, progress = finish(task)
+        evaluated = {p.step: p.psnr for p in progress if p.step % optimize.EVALUATE_EVERY == 0}
+        assert evaluated[150] > max(evaluated.values()) - 0.3
+        with monkeypatch.context() as patch:
+            patch.setattr(schedule, "RECYCLED", 0.0)
+            gains.append(run.result().psnr - finish(task)[0].result().psnr)
+    assert np.mean(gains) > 0.2, gains
+
+
+def test_few_holes_are_left_over_noise(monkeypatch):
+    """A dab with gaps, which leaves holes where they do not weigh more."""
+    comb = dab()
+    comb[:, ::2, 3] = 0
+    target = picture(64, 64)
+    target[..., :3] *= 0.2
+    task = problem(target=target, bitmaps=(Bitmap("comb", comb),), background="noise", instances=80, steps=150)
+
+    def part(run):
+        return holes.uncovered(render(run._scene(run._sharp)).transmittance.detach(), run._target)
+
+    with_weight = part(finish(task)[0])
+    monkeypatch.setattr(holes, "BEGIN", math.inf)
+    assert with_weight < 0.8 * part(finish(task)[0])
 
 
 def test_learning_rates_start_anew_with_every_run(monkeypatch):

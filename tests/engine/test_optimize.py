@@ -161,10 +161,12 @@ def test_the_blur_schedule_is_followed(monkeypatch):
 def test_blurred_bitmaps_are_optimised_in_a_smaller_picture(monkeypatch):
     task = problem(target=picture(301, 260), instances=60, steps=40)
     sizes = []
-    render_scene = optimize.render
-    monkeypatch.setattr(
-        optimize, "render", lambda scene: sizes.append((scene.height, scene.width)) or render_scene(scene)
-    )
+
+    def watched_render(scene):
+        sizes.append((scene.height, scene.width))
+        return render(scene)
+
+    monkeypatch.setattr(optimize, "render", watched_render)
     run = Optimization(task)
     psnr = {}
     for progress in run:

@@ -75,6 +75,13 @@ def middle(node: Any) -> tuple[float, float]:
     return box.x() + box.width() / 2, box.y() + box.height() / 2
 
 
+def room(document: Any, node: Any) -> float:
+    """Pixels between what a layer holds and the nearest edge of the picture; negative for what reaches beyond it."""
+    box = node.bounds()
+    right, bottom = document.width() - box.x() - box.width(), document.height() - box.y() - box.height()
+    return float(min(box.x(), box.y(), right, bottom))
+
+
 def move(document: Any, node: Any, dx: float, dy: float) -> Any:
     """With the Move tool; a generator."""
     yield from make_current(document, node)

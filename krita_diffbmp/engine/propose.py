@@ -8,7 +8,7 @@ gains: no gradient reaches from one place to another, or from one angle to a far
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ REACH = 0.35  # of a bitmap's sides, from the pixel that it is to mend to its ce
 OPACITY_START = 1.0  # logit
 # The gain counts per area to this power: the largest instance gains most, but is the first to be in others' way.
 AREA_POWER = 0.75
+BATCH = 1024  # instances at once, for the memory's sake
 ERROR_WINDOW = 9  # px, side of the square that errors are averaged over
 
 
@@ -80,12 +81,33 @@ def propose(
     None where nothing is wrong with the picture. `log_sizes` are natural logarithms of px.
     """
     picture, wanted = compared.planes(rendering.color, rendering.transmittance), compared.target_planes()
-    weight = compared.weight
-    density = error_density(picture, wanted, target, weight)
+    density = error_density(picture, wanted, target, compared.weight)
     if not density.sum() > 0:
         return None
-    count, channels = len(bitmap), len(rendering.color)
-    device = picture.device
+    look = alpha_max, mu_blend
+    parts = (bitmap[begin : begin + BATCH] for begin in range(0, len(bitmap), BATCH))
+    found = [
+        _best_places(part, picture, wanted, density, compared.weight, thumbs, log_sizes, look, generator)
+        for part in parts
+    ]
+    names = (field.name for field in fields(Parameters))
+    return Parameters(**{name: torch.cat([getattr(part, name) for part in found]) for name in names})
+
+
+def _best_places(
+    bitmap: Tensor,
+    picture: Tensor,
+    wanted: Tensor,
+    density: Tensor,
+    weight: Tensor | None,
+    thumbs: Thumbnails,
+    log_sizes: tuple[float, float],
+    look: tuple[float, float],
+    generator: torch.Generator,
+) -> Parameters:
+    """`propose`, for planes of the picture and of the target, and a density of places; `look`: alpha_max, mu_blend."""
+    count, channels, device = len(bitmap), len(picture) - 1, picture.device
+    alpha_max, mu_blend = look
     row, column = sample_pixels(density, count, generator)
     low, high = log_sizes
     chances = torch.rand(4, count, CANDIDATES, generator=generator).to(device)

@@ -15,8 +15,8 @@ from krita_diffbmp.problem import FloatArray
 PANEL = 384  # px, long side of a picture in a row of them
 TITLE = 40  # px, height of the text above them
 ERROR_GAIN = 4.0  # an error map is so much brighter than the error
-CHART = (900, 600)  # px
-MARGIN = (70, 20, 230, 50)  # px, left, top, right, bottom
+CHART = (900, 480)  # px
+MARGIN = (60, 24, 290, 50)  # px, left, top, right, bottom
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22")
 
 

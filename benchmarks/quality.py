@@ -149,9 +149,9 @@ def ssim(first: Tensor, second: Tensor) -> float:
 def run(problem: Problem) -> Outcome:
     begin = time.perf_counter()
     optimization = Run(problem)
-    curve = []
+    curve: list[tuple[float, float]] = []
     for progress in optimization:
-        if not math.isnan(progress.psnr):
+        if not math.isnan(progress.psnr) and (not curve or progress.psnr != curve[-1][1]):
             curve.append((float(progress.step), progress.psnr))
     result = optimization.result()
     seconds = time.perf_counter() - begin
@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[300])
     parser.add_argument("--instances", type=int, nargs="+", help="instead of each case's own")
     parser.add_argument("--background", choices=["noise", "white", "transparent"], help="instead of each case's own")
+    parser.add_argument("--working-size", type=int, help="px, instead of each case's own")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds from 0")
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--threads", type=int, default=4)
@@ -296,8 +297,9 @@ def main() -> None:
     if not cases:
         raise SystemExit("These cases need --peer FOLDER.")
     settings: dict[str, Any] = {"device": options.device}
-    if options.background:
-        settings["background"] = options.background
+    for name in ("background", "working_size"):
+        if getattr(options, name):
+            settings[name] = getattr(options, name)
     device = Run(cases[0].problem(**settings)).device_name
     print(f"torch {torch.__version__}, {device}, {options.threads} threads on {os.cpu_count()} cores")
     (ablate if options.ablation else compare)(cases, options, settings)

@@ -76,7 +76,9 @@ def hide_replaced(document: Document, group_id: str) -> None:
     previous = previous_of(load(document), group_id)
     layer = document.layer(previous) if previous else None
     if layer is not None and set_visible(document, previous, False):
-        state_of(document).hidden[group_id] = previous
+        state = state_of(document)
+        state.hidden[group_id] = previous
+        state.note_visible()
 
 
 def family(entries: dict[str, Any], group_id: str) -> list[str]:
@@ -113,6 +115,21 @@ class State:
     document: Document
     hidden: dict[str, str] = field(default_factory=dict)  # by version, the group that we hid for it
     shown: dict[str, str] = field(default_factory=dict)  # by version that is gone, the group that we showed again
+    visible: set[str] = field(default_factory=set)  # versions that were, at the last look
+
+    def note_visible(self) -> None:
+        layers = {version: self.document.layer(version) for version in self.hidden}
+        # Of one that is gone it is known from before.
+        gone = {version for version in self.visible if layers.get(version) is None}
+        self.visible = gone | {version for version, layer in layers.items() if layer is not None and layer.visible}
+
+    def was_up(self, version: str) -> bool:
+        """Whether a version that is gone was seen, or would have been but for others that are gone as well."""
+        return version in self.visible or any(
+            self.document.layer(later) is None and self.was_up(later)
+            for later, previous in self.hidden.items()
+            if previous == version
+        )
 
 
 _states: list[State] = []
@@ -130,6 +147,7 @@ def state_of(document: Document) -> State:
         layer = document.layer(previous) if previous and document.layer(group_id) is not None else None
         if layer is not None and not layer.visible:
             state.hidden[group_id] = previous
+    state.note_visible()
     _states.append(state)
     return state
 
@@ -144,8 +162,9 @@ def follow_undo(document: Document) -> bool:
         return False
     changed = False
     for version, previous in list(state.hidden.items()):
-        # Where two steps were undone at once, the previous version is gone as well, and shown once it is back.
-        if document.layer(version) is None and document.layer(previous) is not None:
+        # Where two steps were undone at once, the previous version is gone as well, and shown once it is back. One that
+        # was hidden when it went has left no gap.
+        if document.layer(version) is None and document.layer(previous) is not None and state.was_up(version):
             del state.hidden[version]
             if set_visible(document, previous, True):
                 state.shown[version] = previous
@@ -156,6 +175,7 @@ def follow_undo(document: Document) -> bool:
             if set_visible(document, previous, False):
                 state.hidden[version] = previous
                 changed = True
+    state.note_visible()
     if changed:
         document.handle.refreshProjection()
     return changed

@@ -8,7 +8,7 @@ above the one that it goes on from, which is hidden; `versions.py` says what und
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,15 +56,17 @@ class WriteBack(QObject):
         settings: Settings,
         name: str = "",
         psnr: float | None = None,
+        outdated: Sequence[str] = (),
         parent: QObject | None = None,
     ) -> None:
         """feed: of a piece for each entry of the plan that is not copied, in that order: a LivePiece where the entry
         is live, a RawPiece otherwise. name: of the new group; by default made of the target's name and the settings.
-        psnr: dB, of the result.
+        psnr: dB, of the result. outdated: ids of hidden groups that make room for it, each in an undo step of its own
+        before that of the result.
         """
         super().__init__(parent)
         self.place, self.feed, self.plan = place, feed, plan
-        self.placements, self.settings, self.psnr = placements, settings, psnr
+        self.placements, self.settings, self.psnr, self.outdated = placements, settings, psnr, outdated
         self.total = len(plan)
         self.name = name or self.default_name()
         self.primitives = list(place.primitives)  # of which the instances are
@@ -318,6 +320,8 @@ class WriteBack(QObject):
         below, picked = self.check_place(), document.active_layer
         # First, so that nobody meets the group without its record.
         document.set_annotation(KEY, DESCRIPTION, records)
+        for layer in filter(None, map(document.layer, self.outdated)):
+            layer.node.remove()
         below.node.parentNode().addChildNode(group, below.node)  # the one change to the artist's layers
         if self.place.refinement is not None:
             hide_replaced(document, result.id)

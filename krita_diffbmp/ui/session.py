@@ -33,6 +33,7 @@ from krita_diffbmp.ui.reading import Watch
 
 POLL = 150  # ms between two looks at what is selected
 PATIENCE = 2.0  # s until Krita has made a layer current
+ROUNDS_KEPT = 3  # hidden versions of the continuous mode
 CONTINUOUS_STEPS = 50  # at most, of a run after an edit
 MESSAGE = 4000  # ms that a message stays over the canvas
 
@@ -62,6 +63,7 @@ class Memory:
     selection: Selection | None = None  # that the picks follow from
     reading: Reading | None = None  # of the result that is picked
     versions: tuple[tuple[str, str], ...] = ()
+    rounds: list[str] = field(default_factory=list)  # ids of the versions that the continuous mode has made
     awaited: str = ""  # id of the layer that Krita is about to make current for us: until then selections mean nothing
     patience_ends: float = 0.0  # when it should have done so
 
@@ -94,7 +96,7 @@ class Session(QObject):
         self.job = Job(self)
         self.job.ended.connect(self._ended)
         self.job.progressed.connect(self._make_way)
-        self.job.attached.connect(self._go_on_with)
+        self.job.attached.connect(self._attached)
         self.notice: Notice | None = None
         self.picked = Picked()
         self.choices = store.load(krita.readSetting)
@@ -281,9 +283,15 @@ class Session(QObject):
     def _refine_around(self, memory: Memory, result: Layer) -> None:
         try:
             captured = self._captured(0, min(self.choices.refine.steps, CONTINUOUS_STEPS))
-            self.job.start(around_edits(captured), is_quiet=True)
+            self.job.start(around_edits(captured), is_quiet=True, outdated=self._outdated(memory))
         except Exception as failure:
             self._tell(notice_of(failure))
+
+    def _outdated(self, memory: Memory) -> tuple[str, ...]:
+        """Versions that edits have brought about, but for the latest few; the shown one is about to be among these."""
+        layers = [memory.document.layer(group_id) for group_id in memory.rounds]
+        hidden = [layer.id for layer in layers if layer is not None and not layer.visible]
+        return tuple(hidden[: max(0, len(hidden) - ROUNDS_KEPT + 1)])
 
     def _captured(self, added: int, steps: int | None = None) -> Capture:
         """What is picked to be refined, read anew. Raises DiffBmpError with a sentence for the docker."""
@@ -399,6 +407,12 @@ class Session(QObject):
         """The artist's hand comes before a run that nobody has asked for."""
         if self.job.is_quiet and is_hand_on():
             self.job.yield_way()
+
+    def _attached(self, document: Document, group_id: str, before: str) -> None:
+        memory = self._memory_of(document)
+        if memory is not None and self.job.is_quiet:
+            memory.rounds.append(group_id)
+        self._go_on_with(document, group_id, before)
 
     def _go_on_with(self, document: Document, group_id: str, before: str) -> None:
         """A version takes the place of the one before, to be refined and to be edited, if the artist is still there."""

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import hands
 import numpy as np
-from krita_harness.inside import composite, trigger, undo_rows
-from krita_harness.steps import Until
+from krita_harness.inside import composite, memory, trigger, undo_rows
+from krita_harness.steps import Until, limit
 from studio import (
     Easel,
     click,
@@ -152,3 +152,47 @@ def test_the_refine_button_comes_first():
     assert notice().startswith("Refined") and len(easel.results()) == 2
     trigger("diffbmp_continuous")
     assert not session().continuous.is_on and not panel().refine_form.continuous.isChecked()
+
+
+def only_one_is_shown(easel):
+    return Until(lambda: len([n for n in easel.results() if n.visible()]) == 1, 4, "one version to be shown")
+
+
+@limit(150)
+def test_the_layer_list_does_not_fill():
+    easel = Easel(240, 180)
+    document = easel.document
+    first = yield from switched_on(easel)
+    held = []
+    for number in range(7):
+        group = session().picked.result.node
+        yield from hands.move(document, group.childNodes()[3 * number], 10, -6)
+        yield Until(lambda group=group: session().picked.result.node != group and phase() is Phase.IDLE, WAIT, "it")
+        held.append(round(memory()))
+    yield only_one_is_shown(easel)
+    there = easel.results()
+    assert there[-1].visible() and len(there) == 5 and first in there, [node.name() for node in there]
+    session().set_continuous(False)
+    for action in ("edit_undo", "edit_redo"):
+        for _ in range(12):
+            trigger(action)
+            yield 0.4
+            yield only_one_is_shown(easel)
+    assert easel.results() == there and there[-1].visible()
+    return held
+
+
+def test_a_hidden_version_that_is_deleted_by_hand_leaves_no_gap():
+    easel = Easel()
+    yield from show_docker()
+    first = yield from first_run(easel)
+    for _ in range(2):
+        trigger("diffbmp_refine")
+        yield over()
+    [_, second, third] = easel.results()
+    yield from hands.delete(easel.document, second)
+    yield 0.5
+    assert third.visible() and not first.visible() and len(easel.results()) == 2
+    yield from hands.undo(easel.document)
+    yield 0.5
+    assert [node.visible() for node in easel.results()] == [False, False, True]

@@ -78,7 +78,7 @@ def hide_replaced(document: Document, group_id: str) -> None:
     if layer is not None and set_visible(document, previous, False):
         state = state_of(document)
         state.hidden[group_id] = previous
-        state.note_visible()
+        state.visible.add(group_id)
 
 
 def family(entries: dict[str, Any], group_id: str) -> list[str]:

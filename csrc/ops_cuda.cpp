@@ -240,8 +240,8 @@ void optimize_step(const Tensor& cells, const Tensor& levels, const Tensor& bitm
                    const Tensor& workspace, const std::optional<Tensor>& stretch,
                    const std::optional<Tensor>& mu_blends, const std::optional<Tensor>& limits, const Tensor& target,
                    const std::optional<Tensor>& weight, double alpha_max, double mu_blend, double ratio,
-                   double background_value, const std::optional<Tensor>& hole, int64_t planes, at::ArrayRef<double> rates,
-                   const Tensor& schedule, at::ArrayRef<double> betas,
+                   double background_value, const std::optional<Tensor>& hole, int64_t planes,
+                   at::ArrayRef<double> rates, const Tensor& schedule, at::ArrayRef<double> betas,
                    at::ArrayRef<double> sizes) {
   const c10::cuda::CUDAGuard guard(cells.device());
   const Run run = checked_run(cells, levels, bitmap, sides, state, best, best_bitmap, report, workspace, stretch,

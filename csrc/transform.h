@@ -3,8 +3,9 @@
 // A pixel centre p of the canvas falls on the texel coordinates
 //     t = A (p - position) + c
 //     A = diag(w_k / w, h_k / h) S^-1 R(-rotation) / scale,  c = ((w_k + 1) / 2, (h_k + 1) / 2)
-// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels; S is the instance's stretch. The level's border of zeros is counted: texel (i, j)
-// has its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the derivative of the loss by t.
+// of mip level k, w_k x h_k texels, of a bitmap of w x h pixels; S is the instance's stretch. The level's border of
+// zeros is counted: texel (i, j) has its centre at t = (i, j), and the bitmap's own run from 1 to w_k. G is the
+// derivative of the loss by t.
 #pragma once
 
 #include <cmath>

@@ -267,7 +267,8 @@ __global__ void keep_best(Optimization run, int64_t rows, double scale, Clock* _
 
 // Of the sum of squares to their mean.
 double mean(const Loss& loss, const Canvas& canvas) {
-  return 1 / (static_cast<double>(loss.planes) * static_cast<double>(canvas.height) * static_cast<double>(canvas.width));
+  const double pixels = static_cast<double>(canvas.height) * static_cast<double>(canvas.width);
+  return 1 / (static_cast<double>(loss.planes) * pixels);
 }
 
 cudaError_t mark(const Drawing& drawing, const Workspace& workspace, cudaStream_t stream) {

@@ -37,8 +37,8 @@ struct Target {
   const float* weight;         // [H, W], or null: 1 everywhere
 };
 
-// The sum over pixels of weight times (difference over one background squared, summed over the channels, plus hole times
-// difference of transmittance squared), divided by pixels and planes.
+// The sum over pixels of weight times (difference over one background squared, summed over the channels, plus hole
+// times difference of transmittance squared), divided by pixels and planes.
 struct Loss {
   Target target;
   float value;        // of the background, in every channel

@@ -28,8 +28,8 @@ from krita_diffbmp.problem import DiffBmpError, FloatArray, Freeze, Problem
 # After each round what is left is looked at anew: what overlaps cannot be judged one by one.
 ROUNDS = 32  # until all are gone
 FEWEST_ROUNDS = 8  # however few are to go
-ESTIMATE_SIZE = 512  # px, long side of the pictures that are compared for it
-PROBES = 6  # of each round
+ESTIMATE_SIZE = 256  # px, long side of the pictures that are compared for it
+PROBES = 24  # of each round
 MEMORY = 0.7  # what the estimate of a square keeps of that of the round before
 APART = 0.6  # of their sizes lies between two that go in one round
 MOST_OPAQUE = 8.0  # logit: the derivative by one further out would vanish

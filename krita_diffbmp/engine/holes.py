@@ -6,9 +6,12 @@ with thin or fissured bitmaps, some percent stay open. So the weight of holes ri
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from torch import Tensor
+
+from krita_diffbmp.problem import Settings
 
 BEGIN = 0.5  # fraction of the run
 UNCOVERED = 0.0065  # of the target: less is no reason for a weight
@@ -18,6 +21,9 @@ CLOSING = 2.0  # how much faster holes close in what is left of the run than at 
 LIMIT = 20.0
 LOOKS = 3  # that the pace at which holes close is taken over
 FEW = 0.5  # times the square of the area that there is to cover with: a lower limit, where the target is hardly covered
+# What there must be to cover with, times the target's area: from there on less than a percent is left open.
+ENOUGH = 2.5
+NOTEWORTHY = 0.015  # of the target, uncovered
 
 
 def uncovered(transmittance: Tensor, target: Tensor) -> float:
@@ -53,3 +59,19 @@ class HoleWeight:
         gain = GROWTH ** ((done - BEGIN) / (1 - BEGIN))
         wanted = gain * max(0.0, (expected / UNCOVERED) ** 2 - 1)
         self.weight = min(self._limit, SMOOTHING * self.weight + (1 - SMOOTHING) * wanted)
+
+
+def advice(capacity: float, part: float, settings: Settings) -> str | None:
+    """What the artist should know where the instances are too few and too small to cover the target, else None.
+
+    `capacity` is that of `HoleWeight`, `part` what is uncovered of the target at the end of a run.
+    """
+    if capacity >= ENOUGH or part < NOTEWORTHY or settings.background == "white":
+        return None
+    lacking = ENOUGH / capacity
+    count = math.ceil(settings.instances * lacking / 50) * 50
+    size = math.ceil(settings.max_size * math.sqrt(lacking) * 100)
+    return (
+        f"{part * 100:.0f} % of the target is left uncovered: so few instances of this size cannot cover it. "
+        f"Choose about {count:,} instances, or a largest size of about {size} %."
+    )

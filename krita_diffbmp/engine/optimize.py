@@ -24,7 +24,7 @@ from krita_diffbmp.engine import losses, pyramid, schedule
 from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import check_problem
 from krita_diffbmp.engine.gpu import cuda_trouble
-from krita_diffbmp.engine.holes import HoleWeight, uncovered
+from krita_diffbmp.engine.holes import HoleWeight, advice, uncovered
 from krita_diffbmp.engine.initialize import Parameters, initialize, size_range
 from krita_diffbmp.engine.propose import propose, thumbnails
 from krita_diffbmp.engine.recycle import coverage, least_visible, recycle, visible_share
@@ -112,7 +112,8 @@ class Optimization:
         self._thumbnails = thumbnails(self._sharp)
         largest_areas = coverage(self._sharp) * (high / self._sides).square()
         capacity = largest_areas[self._parameters.bitmap.long()].sum() / target[-1].sum()
-        self._holes = HoleWeight(float(capacity))
+        self._capacity = float(capacity)
+        self._holes = HoleWeight(self._capacity)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
         self._optimizer, self._rates = _adam(self._parameters, max(self._size))
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
@@ -153,11 +154,22 @@ class Optimization:
         return self._found(self._best, self._best_psnr, self._best_step)
 
     def _found(self, best: Parameters, psnr: float, step: int) -> Result:
-        placements, best = self._placements(best), best.to("cpu")
+        placements = self._placements(best)
         if self._beginning is None:
-            return Result(placements, psnr, step, self.notes)
+            return Result(placements, psnr, step, (*self.notes, *self._remarks(best)))
+        best = best.to("cpu")
         restored, source = self._beginning.restored(best, placements)
         return Result(restored, psnr, step, self.notes, self._start_psnr, source)
+
+    @torch.no_grad()
+    def _remarks(self, best: Parameters) -> tuple[str, ...]:
+        """What the artist should know of the outcome of a first run of the whole target that was not stopped."""
+        if self._step < self._problem.settings.steps or self._selected is not None:
+            return ()
+        rendering = render(self._scene(self._sharp, parameters=best.to(self._device)))
+        part = uncovered(rendering.transmittance, self._target)
+        remark = advice(self._capacity, part, self._problem.settings)
+        return () if remark is None else (remark,)
 
     def _begin(self) -> None:
         """Looks at the state at the start, which a refinement must not fall behind."""
@@ -317,9 +329,9 @@ class Optimization:
         parameters.position[:, 0].clamp_(-reach, self._width + reach)
         parameters.position[:, 1].clamp_(-reach, self._height + reach)
 
-    def _scene(self, bitmaps: Bitmaps, ratio: float = 1.0) -> Scene:
-        """Of the present state; `ratio` is the size of the picture, relative to the working size."""
-        instances = self._parameters.instances(self._sides, ratio)
+    def _scene(self, bitmaps: Bitmaps, ratio: float = 1.0, parameters: Parameters | None = None) -> Scene:
+        """Of the present state, or another; `ratio` is the size of the picture, relative to the working size."""
+        instances = (parameters or self._parameters).instances(self._sides, ratio)
         instances = replace(instances, **self._unlearned)
         height, width = math.ceil(self._height * ratio), math.ceil(self._width * ratio)
         return Scene(bitmaps, instances, height, width, self._alpha_max, self._mu_blend)

@@ -59,7 +59,7 @@ class Run:
             self._recover(error)
             self._optimization = self._begun()
             found = self._optimization.result()
-        return replace(found, notes=self.notes)
+        return replace(found, notes=tuple(dict.fromkeys((*self.notes, *found.notes))))
 
     def _begun(self) -> Optimization:
         while True:

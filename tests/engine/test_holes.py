@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from krita_diffbmp.engine import holes
-from krita_diffbmp.engine.holes import HoleWeight, uncovered
+from krita_diffbmp.engine.holes import HoleWeight, advice, uncovered
+from krita_diffbmp.problem import Settings
 
 
 def weight_after(parts, begin=holes.BEGIN, capacity=10.0):
@@ -39,3 +42,13 @@ def test_what_cannot_be_covered_weighs_less():
 
 def test_nothing_is_weighed_at_the_beginning():
     assert weight_after([0.5] * 4, begin=0.1) == 0
+
+
+def test_advice_where_instances_cannot_cover_the_target():
+    few = Settings(instances=500, max_size=0.2)
+    said = advice(0.85, 0.313, few)
+    assert said is not None and "31 % of the target" in said
+    assert "1,500 instances" in said and "35 %" in said, "enough times the area by count, or by the square of the size"
+    assert advice(holes.ENOUGH, 0.3, few) is None, "what else leaves holes is not the artist's to mend like this"
+    assert advice(0.85, 0.01, few) is None, "hardly any hole"
+    assert advice(0.85, 0.3, replace(few, background="white")) is None, "paper may stay empty"

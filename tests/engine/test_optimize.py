@@ -13,6 +13,7 @@ from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
 from krita_diffbmp.engine.optimize import Optimization, Pace
 from krita_diffbmp.engine.render import implementation, render
+from krita_diffbmp.engine.run import Run
 from krita_diffbmp.engine.target import PREVIEW_SIZE, preview_image, working_target
 from krita_diffbmp.problem import Bitmap, DiffBmpError, Placements, Problem, Settings
 
@@ -326,6 +327,19 @@ def test_without_the_extension_the_reference_runs_and_says_so(monkeypatch):
     run, progress = finish(problem(steps=4))
     (note,) = run.result().notes
     assert "plain PyTorch" in note and "not built" in note and progress[-1].psnr > 5
+
+
+def test_too_little_to_cover_the_target_is_said_once_the_run_is_over():
+    few = problem(instances=4, max_size=0.3, background="noise")
+    run = Run(few)
+    steps = iter(run)
+    next(steps)
+    assert run.result().notes == run.notes, "a run that was stopped may have had more to give"
+    for _ in steps:
+        pass
+    (note,) = set(run.result().notes) - set(run.notes)
+    assert "is left uncovered" in note
+    assert set(finish(replace(few, settings=replace(few.settings, instances=60)))[0].result().notes) == set(run.notes)
 
 
 def test_tiny_and_strange_bitmaps_work():

@@ -172,9 +172,7 @@ class Job(QObject):
         if self._writeback is not None:
             self._writeback.cancel()  # `_end` follows
         elif self.busy:
-            self._end(
-                Notice(reason or i18n("Cancelled. The document is as it was."), "warning" if reason else "information")
-            )
+            self._end(Notice(reason, "warning") if reason else self._cancelled())
 
     def close(self) -> None:
         """Krita quits: ends the run, and the thread if it leaves its step in time."""
@@ -234,7 +232,7 @@ class Job(QObject):
         writeback.progress.connect(self._layer_made)
         writeback.done.connect(lambda group_id: self._attached(group_id, result, captured))
         writeback.failed.connect(lambda failure: self._end(notice_of(failure)))
-        writeback.cancelled.connect(lambda: self._end(Notice(i18n("Cancelled. The document is as it was."))))
+        writeback.cancelled.connect(lambda: self._end(self._cancelled()))
         self._writeback = writeback
         writeback.start()
 
@@ -243,6 +241,10 @@ class Job(QObject):
         refinement = captured.place.refinement
         self.attached.emit(document, group_id, refinement.reading.group.id if refinement is not None else "")
         self._end(success(result, captured, group_id))
+
+    def _cancelled(self) -> Notice:
+        """Without a word where nobody has asked for the run."""
+        return Notice("" if self.is_quiet else i18n("Cancelled. The document is as it was."))
 
     def _layer_made(self, made: int, total: int) -> None:
         self.written = (made, total)
@@ -276,12 +278,11 @@ def success(result: Result, captured: Capture, group_id: str) -> Notice:
         made = place.document.layer(group_id)
         thinned = result.source is not None and len(result.source) < len(place.refinement.parts)
         text = i18n(
-            "{done}: {psnr:.1f} dB, was {before:.1f}; “{new}” above “{old}”, which is hidden.",
+            "{done}: {psnr:.1f} dB, was {before:.1f}. “{new}” is above the version before, which is hidden.",
             done=i18n("Thinned out") if thinned else i18n("Refined"),
             psnr=result.psnr,
             before=result.start_psnr,
             new=made.name if made is not None else "",
-            old=place.refinement.reading.group.name,
         )
     notes = (*captured.notes, *result.notes)
     return Notice("\n".join((text, *notes)), "warning" if notes else "information")

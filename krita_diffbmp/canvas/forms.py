@@ -76,7 +76,7 @@ def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: P
     one that shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
     """
     pending = list(range(len(nodes)))
-    latest = time.monotonic()
+    stalled, looked = 0.0, time.monotonic()
     excused = False
     while pending:
         left = []
@@ -84,9 +84,11 @@ def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: P
             if nodes[i].bounds().isEmpty():
                 left.append(i)
             yield False
-        stalled = time.monotonic() - latest
+        # Of a long time between two looks, as while a dialog is open, little counts: Krita had no chance to draw.
+        stalled += min(time.monotonic() - looked, PATIENCE)
+        looked = time.monotonic()
         if len(left) < len(pending):
-            pending, latest = left, time.monotonic()
+            pending, stalled = left, 0.0
         elif stalled > PATIENCE and not excused:
             seen = []
             for i in pending:

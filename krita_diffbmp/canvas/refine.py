@@ -43,7 +43,10 @@ def check_refine(document: Document | None, target: Layer | None, group: Layer |
     if group is None:
         raise DiffBmpError("Select the group of instances to refine.")
     if target is None:
-        raise DiffBmpError(f"Select, along with “{group.name}”, the layer to rebuild: it is the target.")
+        raise DiffBmpError(
+            f"The target of “{group.name}” is not in this document: undo its deletion, or Ctrl+click the layer to "
+            "rebuild instead."
+        )
     check_document(document)
     check_target(target, group)
     if not group.children():

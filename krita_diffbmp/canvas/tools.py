@@ -22,7 +22,15 @@ def is_at_rest(document: Document) -> bool:
     tool has until its box is accepted. The Move tool, too, keeps its move open for more of it; but what it has moved
     has moved.
     """
-    return not is_hand_on() and (is_idle(document) or is_active(MOVE))
+    return not is_hand_on() and not is_dialog_open() and (is_idle(document) or is_active(MOVE))
+
+
+def is_dialog_open() -> bool:
+    """Whether a dialog waits for the artist's answer before anything else may be done.
+
+    Krita keeps back events of its own until then, so that a layer added meanwhile leaves its layer list behind.
+    """
+    return QApplication.activeModalWidget() is not None
 
 
 def is_idle(document: Document) -> bool:

@@ -23,6 +23,7 @@ from krita_diffbmp.canvas.recording import instance_of, instance_of_copy, instan
 from krita_diffbmp.canvas.records import DESCRIPTION, KEY, Instance, Record, Source, load, with_record
 from krita_diffbmp.canvas.scratch import close_scratch, open_scratch
 from krita_diffbmp.canvas.space import RawPiece
+from krita_diffbmp.canvas.tools import is_dialog_open
 from krita_diffbmp.canvas.versions import hide_replaced, name_of_version, next_version
 from krita_diffbmp.feed import Feed
 from krita_diffbmp.problem import DiffBmpError, LivePiece, Placements, Settings
@@ -98,8 +99,11 @@ class WriteBack(QObject):
         self.is_cancelled = True
 
     def advance(self) -> None:
-        """Works for a moment and comes back after Krita's events."""
+        """Works for a moment and comes back after Krita's events, once no dialog is open."""
         assert self.steps is not None
+        if is_dialog_open() and not self.is_cancelled:
+            QTimer.singleShot(PAUSE, self.advance)
+            return
         until = time.monotonic() + BUDGET
         try:
             waits = False

@@ -15,6 +15,7 @@ class Continuous:
         self._clock = clock
         self._result = ""
         self._known: int | None = None  # the pulse of the result that asks for nothing
+        self._before: int | None = None  # what that was before a refinement was asked for
         self.is_on = False
 
     def switch(self, on: bool) -> None:
@@ -35,4 +36,8 @@ class Continuous:
 
     def note_asked(self, pulse: int) -> None:
         """A refinement of what has that pulse was asked for."""
-        self._known = pulse
+        self._before, self._known = self._known, pulse
+
+    def note_given_up(self) -> None:
+        """It made way for the artist's hand: what it was about is still to be refined, once that has come to rest."""
+        self._known = self._before

@@ -153,8 +153,9 @@ class Panel(QWidget):
             self._preview_shown = None
             self.preview.set_image(None)
             self.pages.setCurrentIndex(page)
-        self.refine_form.setEnabled(not shown and not picked.problem)
-        self.run.show_begin(picked.result is not None, ready=not picked.problem)
+        self.refine_form.setEnabled(not shown)
+        self.refine_form.show_ready(not picked.problem)
+        self.run.show_begin(picked.result is not None, picked.problem)
         self.run.show_phase(job.phase, shown, job.can_pause, job.can_stop)
         self.show_notice()
         self.show_progress()
@@ -164,7 +165,9 @@ class Panel(QWidget):
 
     def show_notice(self) -> None:
         job, notice = self.session.job, self.session.notice
-        if notice is not None:
+        if job.busy and job.is_quiet:
+            self.notice.tell(i18n("Refining around your edit…"))
+        elif notice is not None and notice.text != self.session.picked.problem:  # which stands at the picks already
             self.notice.tell(notice.text, notice.kind, notice.details)
         else:
             self.notice.tell("\n".join(job.notes) if self.session.shows_run else "", "warning")
@@ -175,7 +178,7 @@ class Panel(QWidget):
             return
         if job.proposal is not None and job.phase is Phase.ASKING:
             return self.run.show_question(str(job.proposal))
-        self.run.show_progress(job.phase, job.progress, job.written, job.device)
+        self.run.show_progress(job.phase, job.progress, job.written, job.device, job.is_thinning)
         if job.preview is not None and job.preview is not self._preview_shown:
             self._preview_shown = job.preview
             self.preview.set_image(image_of(job.preview))
@@ -296,7 +299,6 @@ class RunBar(QWidget):
         self.pause = QPushButton(i18n("&Pause"))
         self.stop = QPushButton(i18n("Stop and &keep"))
         self.cancel = QPushButton(i18n("&Cancel"))
-        self.cancel.setToolTip(i18n("Ends the run and leaves the document as it was."))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.bar)
@@ -307,12 +309,12 @@ class RunBar(QWidget):
             row.addWidget(button, share)
         column.addLayout(row)
 
-    def show_begin(self, refines: bool, ready: bool) -> None:
-        """What the button begins; ready: whether it can."""
+    def show_begin(self, refines: bool, problem: str) -> None:
+        """What the button begins; problem: why it cannot, empty where it can."""
         self.begin.setText(i18n("&Refine") if refines else i18n("&Optimize"))
-        self.begin.setEnabled(ready)
-        if not ready:
-            tip = i18n("Pick a target and a group of bitmaps first.")
+        self.begin.setEnabled(not problem)
+        if problem:
+            tip = problem
         elif refines:
             tip = i18n(
                 "Improves the instances from where they are now; the result is a new version beside this one, which "
@@ -333,6 +335,11 @@ class RunBar(QWidget):
         self.pause.setEnabled(can_pause)
         self.stop.setEnabled(can_stop)
         self.stop.setText(i18n("&Take them away") if asks else i18n("Stop and &keep"))
+        self.cancel.setToolTip(
+            i18n("Leaves all instances as they are.")
+            if asks
+            else i18n("Ends the run and leaves the document as it was.")
+        )
         self.stop.setToolTip(
             i18n("Makes a new version without these instances; this one is hidden and stays.")
             if asks
@@ -343,7 +350,9 @@ class RunBar(QWidget):
             i18n("Goes on with the run.") if phase is Phase.PAUSED else i18n("Halts the run after its current step.")
         )
 
-    def show_progress(self, phase: Phase, progress: Any, written: tuple[int, int], device: str) -> None:
+    def show_progress(
+        self, phase: Phase, progress: Any, written: tuple[int, int], device: str, is_thinning: bool = False
+    ) -> None:
         """progress: a Progress, or None before the first step; device: what is computed on, as far as known."""
         self.bar.setFormat(f"%p% · {device}" if device and phase is not Phase.WRITING else "%p%")
         if phase is Phase.WRITING:
@@ -353,7 +362,8 @@ class RunBar(QWidget):
             done, total = (progress.step, progress.total) if progress is not None else (0, 0)
             self._show(done, total, i18n("Cutting out the instances…"))
         elif progress is None:
-            self._show(0, 0, i18n("Getting ready…"))
+            ready = i18n("Looking for those that matter least…") if is_thinning else i18n("Getting ready…")
+            self._show(0, 0, ready)
         else:
             if phase is Phase.PAUSED:
                 last = i18n("paused")

@@ -58,6 +58,7 @@ class RefineForm(QWidget):
         fields.align((form,))
         fields.guard_from_wheel(self)
         self.set_choices(RefineChoices())
+        self._show_scope()
 
     def _add_versions(self, form: Any) -> None:
         self.version = QComboBox()
@@ -72,7 +73,6 @@ class RefineForm(QWidget):
         self.steps = QSpinBox()
         self.steps.setRange(1, 20000)
         self.steps.setSingleStep(50)
-        self.steps.setSuffix(i18n(" steps"))
         tip = i18n("How many times every instance that may change is improved, beginning with what is on the canvas.")
         self.continuous = QCheckBox(i18n("After each edit"))
         self.continuous.setToolTip(
@@ -81,8 +81,8 @@ class RefineForm(QWidget):
                 "once. Every time is one undo step, and the latest few versions are kept, hidden."
             )
         )
-        fields.row(form, i18n("Refine:"), self.steps, tip)
-        form.addRow("", self.continuous)
+        fields.row(form, i18n("Steps:"), self.steps, tip)
+        fields.row(form, i18n("Refine:"), self.continuous, self.continuous.toolTip())
         self.steps.valueChanged.connect(self._edited)
         self.continuous.clicked.connect(self.continuous_wanted)
 
@@ -99,6 +99,7 @@ class RefineForm(QWidget):
         }
         for index, box in enumerate(self.freeze.values()):
             grid.addWidget(box, index // 2, index % 2)
+            box.toggled.connect(self._show_scope)
             box.clicked.connect(self._edited)
         tip = i18n("What stays exactly as it is now. Locked layers stay as they are in any case.")
         fields.row(form, i18n("Freeze:"), frozen, tip, self.freeze[Freeze.POSITION])
@@ -110,7 +111,8 @@ class RefineForm(QWidget):
                 i18n("Only the layers that are selected in the layer list keep it; the others may change."),
             ),
         )
-        fields.row(form, i18n("Of:"), self.scope, fields.tips(i18n("Which instances keep that."), self.scope))
+        tip = fields.tips(i18n("Which instances keep what is checked above."), self.scope)
+        fields.row(form, i18n("Applies to:"), self.scope, tip)
         self.label = QComboBox()
         self.label.addItem(i18n("No label"), 0)
         for number, (name, colour) in enumerate(LABEL_COLOURS, 1):
@@ -121,7 +123,7 @@ class RefineForm(QWidget):
             combo.activated.connect(self._edited)
 
     def _add_numbers(self, form: Any) -> None:
-        self.replace_deleted = QCheckBox(i18n("Replace by new ones"))
+        self.replace_deleted = QCheckBox(i18n("Replace with new ones"))
         tip = i18n("For every instance that you have deleted a new one is begun where the picture is furthest off.")
         fields.row(form, i18n("Deleted:"), self.replace_deleted, tip)
         self.replace_deleted.clicked.connect(self._edited)
@@ -178,6 +180,14 @@ class RefineForm(QWidget):
                 self.version.addItem(name, group_id)
         self.version.setCurrentIndex(self.version.findData(shown))
         self.version.setEnabled(len(versions) > 1)
+
+    def show_ready(self, ready: bool) -> None:
+        """Whether there can be a run; the versions can be looked at in any case."""
+        self.add_button.setEnabled(ready)
+        self.thin_button.setEnabled(ready)
+
+    def _show_scope(self, *_: Any) -> None:
+        self.scope.setEnabled(any(box.isChecked() for box in self.freeze.values()))
 
     def _edited(self, *_: Any) -> None:
         self.changed.emit()

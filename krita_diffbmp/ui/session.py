@@ -98,6 +98,7 @@ class Session(QObject):
         self.job.progressed.connect(self._make_way)
         self.job.attached.connect(self._attached)
         self.notice: Notice | None = None
+        self._refusal: Notice | None = None  # a notice that means what is picked now
         self.picked = Picked()
         self.choices = store.load(krita.readSetting)
         self.panels: list[Any] = []  # the dockers' contents, one for each window
@@ -142,6 +143,8 @@ class Session(QObject):
         self._look_failed = False
         if picked != self.picked:
             self.picked = picked
+            if self.notice is not None and self.notice is self._refusal:
+                self.notice = None
             self.picked_changed.emit()
 
     def _picked(self) -> Picked:
@@ -199,7 +202,7 @@ class Session(QObject):
         changed = watch.look(document, result)
         if self.job.busy:
             if watch.pulse != self._begun_at:
-                self.job.yield_way()  # to the edit that has come meanwhile
+                self._yield_to_hand()
         elif changed and is_at_rest(document):
             self._read(memory, result)
         elif self.continuous.is_due(result.id, watch.pulse, watch.changed_at) and is_at_rest(document):
@@ -259,7 +262,7 @@ class Session(QObject):
             self.notice = None
             self.job.start(captured, live)
         except Exception as failure:
-            return self._tell(notice_of(failure))
+            return self._refuse(failure)
         self.noticed.emit()
         return self.float(i18n("DiffBMP: optimising “{target}”.", target=captured.place.target.name))
 
@@ -285,7 +288,7 @@ class Session(QObject):
             captured = self._captured(0, min(self.choices.refine.steps, CONTINUOUS_STEPS))
             self.job.start(around_edits(captured), is_quiet=True, outdated=self._outdated(memory))
         except Exception as failure:
-            self._tell(notice_of(failure))
+            self._refuse(failure)
 
     def _outdated(self, memory: Memory) -> tuple[str, ...]:
         """Versions that edits have brought about, but for the latest few; the shown one is about to be among these."""
@@ -332,7 +335,7 @@ class Session(QObject):
             self.notice = None
             start(captured)
         except Exception as failure:
-            return self._tell(notice_of(failure))
+            return self._refuse(failure)
         self.noticed.emit()
         return self.float(i18n("DiffBMP: refining “{group}”.", group=captured.place.group.name))
 
@@ -398,15 +401,25 @@ class Session(QObject):
     def _ended(self, notice: Notice) -> None:
         self.look()
         if not self.job.is_quiet:
-            self._tell(notice)
-        elif notice.kind == "error":
-            self.set_continuous(False)
-            self._tell(notice)
+            return self._tell(notice)
+        if notice.kind == "error":
+            if notice.details:  # what nobody has foreseen may happen again
+                self.set_continuous(False)
+            return self._tell(notice)
+        self.notice = notice if notice.text else None  # in the docker alone: the canvas is the artist's
+        self.noticed.emit()
+        return None
 
     def _make_way(self) -> None:
         """The artist's hand comes before a run that nobody has asked for."""
-        if self.job.is_quiet and is_hand_on():
+        if is_hand_on():
+            self._yield_to_hand()
+
+    def _yield_to_hand(self) -> None:
+        """Ends a run after an edit, for the edit that has come meanwhile or is about to come."""
+        if self.job.busy and self.job.is_quiet:
             self.job.yield_way()
+            self.continuous.note_given_up()
 
     def _attached(self, document: Document, group_id: str, before: str) -> None:
         memory = self._memory_of(document)
@@ -436,6 +449,12 @@ class Session(QObject):
         self.notice = notice
         self.noticed.emit()
         self.float(i18n("DiffBMP: {notice}", notice=notice.text))
+
+    def _refuse(self, failure: Exception) -> None:
+        """Tells why no run was begun, for as long as what is picked stays as it is."""
+        self.look()  # it may have been read anew
+        self._tell(notice_of(failure))
+        self._refusal = self.notice
 
     def float(self, text: str) -> None:
         """Shows a message over the canvas, for an artist who does not see the docker."""

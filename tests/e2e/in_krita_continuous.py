@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import hands
 import numpy as np
 from krita_harness.inside import composite, memory, trigger, undo_rows
 from krita_harness.steps import Until, limit
 from studio import (
     Easel,
-    click,
     first_run,
+    long_rounds,
     mouse,
     notice,
     over,
@@ -21,41 +19,13 @@ from studio import (
     session,
     set_refine,
     show_docker,
+    switched_on,
 )
 
 from krita_diffbmp.job import Phase
-from krita_diffbmp.qt import QtCore
-from krita_diffbmp.ui import session as module
 
 PLUGIN = True
 WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
-
-
-def switched_on(easel, **values):
-    """A first run, and the mode; a generator that returns the group."""
-    yield from show_docker()
-    group = yield from first_run(easel, **{"instances": 40, "max_size": 12, **values})
-    set_refine(steps=20)
-    box = panel().refine_form.continuous
-    if not box.isChecked():
-        yield from click(box, QtCore.QPoint(8, box.height() // 2))
-    assert session().continuous.is_on
-    yield 2.5
-    assert easel.results() == [group], "nothing was done by hand"
-    return group
-
-
-@contextmanager
-def long_ones():
-    """Refinements after an edit that begin meanwhile take so long that something can come between."""
-    steps = module.CONTINUOUS_STEPS
-    module.CONTINUOUS_STEPS = 20000
-    set_refine(steps=20000)
-    try:
-        yield
-    finally:
-        module.CONTINUOUS_STEPS = steps
-        set_refine(steps=20)
 
 
 def count(easel, number):
@@ -128,7 +98,7 @@ def test_the_next_edit_ends_it_at_once():
     easel = Easel(240, 180)
     document = easel.document
     group = yield from switched_on(easel)
-    with long_ones():
+    with long_rounds():
         yield from hands.move(document, group.childNodes()[2], 8, 8)
         yield Until(lambda: session().job.busy, WAIT, "a refinement to begin")
     assert not session().shows_run and panel().pages.currentIndex() == 0
@@ -141,7 +111,7 @@ def test_the_next_edit_ends_it_at_once():
 def test_the_refine_button_comes_first():
     easel = Easel(240, 180)
     group = yield from switched_on(easel)
-    with long_ones():
+    with long_rounds():
         yield from hands.move(easel.document, group.childNodes()[2], 8, 8)
         yield Until(lambda: session().job.busy, WAIT, "a refinement to begin")
     set_refine(steps=20000)

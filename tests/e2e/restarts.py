@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+import hands
 from krita import Krita
 from krita_harness.inside import trigger
 from krita_harness.steps import Until
-from studio import Easel, panel, session, set_form, start
+from studio import Easel, click_through, long_rounds, panel, phase, session, set_form, start, switched_on
 
 from krita_diffbmp import worker
 from krita_diffbmp.feed import Feed
+from krita_diffbmp.job import Phase
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.ui.store import Choices
 
@@ -89,3 +93,49 @@ def feed_and_quit():
     """Leaves while the next piece waits for a place in the feed, which has one for one."""
     setattr(worker, "Feed", lambda: Feed(1))  # noqa: B010
     yield from write_and_quit()
+
+
+def saved_file():
+    """Of the document that is saved before Krita quits, in the profile's own folder for such files."""
+    return os.path.join(os.environ["TMPDIR"], "continuous.kra")
+
+
+def edit_save_and_quit(when):
+    """Leaves while a round of the continuous mode goes on, in a document that is saved; its layers are the report."""
+    easel = Easel(240, 180)
+    document = easel.document
+    group = yield from switched_on(easel, instances=300)
+    assert document.saveAs(saved_file())
+    if when is Phase.RUNNING:
+        with long_rounds():
+            yield from hands.move(document, group.childNodes()[4], 14, 9)
+            yield Until(lambda: phase() is when, 20, "a round")
+    else:
+        yield from hands.move(document, group.childNodes()[4], 14, 9)
+        assert document.save()
+        yield Until(lambda: phase() is when and session().job.written[0] > 0, 20, "the first layers")
+    if when is Phase.RUNNING:
+        assert document.save() and phase() is when
+    document.setModified(False)
+    trigger("file_quit")
+    yield 60
+
+
+def quit_while_a_round_optimises():
+    yield from edit_save_and_quit(Phase.RUNNING)
+
+
+def quit_while_a_round_writes():
+    yield from edit_save_and_quit(Phase.WRITING)
+
+
+def saved_before_is_whole():
+    document = Krita.instance().openDocument(saved_file())
+    Krita.instance().activeWindow().addView(document)
+    yield 0.5
+    [result] = [node for node in document.topLevelNodes() if "seed" in node.name()]
+    assert len(result.childNodes()) == 300 and result.visible()
+    panel().parentWidget().show()
+    yield from click_through(document, result)
+    said = panel().picks.understood
+    yield Until(lambda: said.text() == "300 instances: 1 moved", 5, "what was done before it was saved")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import krita_diffbmp
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.job import Phase
 from krita_diffbmp.qt import QImage, QtCore, QtWidgets
+from krita_diffbmp.ui import session as session_module
 from krita_diffbmp.ui.store import Choices, RefineChoices
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
@@ -286,3 +288,30 @@ def start_refining(step: int = 2, **values: Any) -> Any:
     set_refine(**{"steps": 20000, **values})
     trigger("diffbmp_refine")
     yield at_step(step)
+
+
+def switched_on(easel: Easel, **values: Any) -> Any:
+    """A first run, and the mode; a generator that returns the group."""
+    yield from show_docker()
+    group = yield from first_run(easel, **{"instances": 40, "max_size": 12, **values})
+    set_refine(steps=20)
+    box = panel().refine_form.continuous
+    if not box.isChecked():
+        yield from click(box, QtCore.QPoint(8, box.height() // 2))
+    assert session().continuous.is_on
+    yield 2.5
+    assert easel.results() == [group], "nothing was done by hand"
+    return group
+
+
+@contextmanager
+def long_rounds() -> Any:
+    """Refinements after an edit that begin meanwhile take so long that something can come between."""
+    steps = session_module.CONTINUOUS_STEPS
+    session_module.CONTINUOUS_STEPS = 20000
+    set_refine(steps=20000)
+    try:
+        yield
+    finally:
+        session_module.CONTINUOUS_STEPS = steps
+        set_refine(steps=20)

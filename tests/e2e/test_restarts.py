@@ -40,3 +40,11 @@ def test_quitting_with_a_run_going_on(check: str, profile: Path):
 def test_quitting_while_layers_are_made(check: str, profile: Path):
     with KritaRun(CHECKS, [check], plugin=True, keep=profile, keep_settings=True) as run:
         assert run.process.wait(90) == 0, run.log_tail()
+
+
+@pytest.mark.parametrize("check", ["quit_while_a_round_optimises", "quit_while_a_round_writes"])
+def test_quitting_while_a_round_of_the_continuous_mode_goes_on(check: str, profile: Path):
+    with KritaRun(CHECKS, [check], plugin=True, keep=profile, keep_settings=True) as run:
+        assert run.process.wait(120) == 0, run.log_tail()
+        assert "Traceback" not in run.log.read_text(errors="replace"), run.log_tail()
+    krita("saved_before_is_whole", profile)

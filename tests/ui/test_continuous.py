@@ -31,6 +31,16 @@ def test_an_edit_is_over_after_a_second_and_asks_once():
     assert scene.is_due(12, 3, 10)
 
 
+def test_what_made_way_is_asked_for_again():
+    scene = Scene()
+    scene.is_due(0, 1, 0)
+    assert scene.is_due(3, 2, 1)
+    scene.mode.note_asked(2)
+    scene.mode.note_given_up()
+    assert not scene.is_due(6, 1, 4), "the edit was undone"
+    assert scene.is_due(9, 2, 7), "and redone"
+
+
 def test_another_result_begins_anew():
     scene = Scene()
     scene.is_due(0, 1, 0)

@@ -240,7 +240,8 @@ class Job(QObject):
         document = captured.place.document
         refinement = captured.place.refinement
         self.attached.emit(document, group_id, refinement.reading.group.id if refinement is not None else "")
-        self._end(success(result, captured, group_id))
+        changed = self._writeback.changed_meanwhile if self._writeback is not None else 0
+        self._end(success(result, captured, group_id, changed))
 
     def _cancelled(self) -> Notice:
         """Without a word where nobody has asked for the run."""
@@ -265,8 +266,10 @@ class Job(QObject):
         self.ended.emit(notice)
 
 
-def success(result: Result, captured: Capture, group_id: str) -> Notice:
+def success(result: Result, captured: Capture, group_id: str, changed: int) -> Notice:
+    """changed: layers of the version before that were changed by hand while it ran."""
     place = captured.place
+    notes = [*captured.notes, *result.notes]
     if place.refinement is None or result.start_psnr is None:
         text = i18n(
             "Done: {count} layers above “{target}”, {psnr:.1f} dB.",
@@ -284,5 +287,13 @@ def success(result: Result, captured: Capture, group_id: str) -> Notice:
             before=result.start_psnr,
             new=made.name if made is not None else "",
         )
-    notes = (*captured.notes, *result.notes)
+        if changed:
+            notes.insert(
+                0,
+                i18n(
+                    "Meanwhile you changed {layers} by hand: that is kept in “{old}” alone.",
+                    layers=i18n("{count} layers", count=changed) if changed > 1 else i18n("a layer"),
+                    old=place.refinement.reading.group.name,
+                ),
+            )
     return Notice("\n".join((text, *notes)), "warning" if notes else "information")

@@ -13,6 +13,7 @@ from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.fingerprint import Seen, cells_of
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import MAX_PIXELS, Look, check_size, leaves_filters_out, look_of
+from krita_diffbmp.canvas.meanwhile import States
 from krita_diffbmp.canvas.reading import Reading
 from krita_diffbmp.canvas.records import Source, load
 from krita_diffbmp.canvas.scratch import scratch
@@ -32,6 +33,7 @@ class Refinement:
     start: Placements  # of the Problem
     parts: tuple[int, ...]  # at [i], which of reading.parts the start's i-th placement is
     remade: frozenset[int]  # of the start's, that look different now by no change of theirs: their bitmap was repainted
+    states: States
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,13 @@ def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> Array:
     """
     document = book.document
     for leaf in leaves:
-        if leaf.kind is Kind.INSTANCE and leaf.seen is None and not leaf.is_live:
+        if leaf.kind is not Kind.INSTANCE:
+            continue
+        is_masked = leaf.is_live and leaf.layer.is_masked
+        if leaf.seen is None and (is_masked or not leaf.is_live):
             leaf.seen = Seen.of(leaf.layer, document)
+        if is_masked and not looks_as_written(leaf):
+            become_own(leaf)
     instances = [leaf for leaf in leaves if leaf.kind is Kind.INSTANCE]
     live = [leaf for leaf in instances if leaf.is_live]
     painted = [leaf for leaf in instances if not leaf.is_live]
@@ -57,9 +62,17 @@ def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> Array:
         for i, leaf in enumerate(boxed):
             follow_painted(leaf, common, expected[i], now, space_of(leaf, book))
     for leaf in painted:
+        if leaf.seen is None and looks_as_written(leaf):
+            leaf.map = common
         if leaf.map is None:
             become_own(leaf)
     return common
+
+
+def looks_as_written(leaf: Leaf) -> bool:
+    """Whether its pixels are those that it was written with; those that show nothing are equal."""
+    assert leaf.instance is not None
+    return (leaf.seen.print if leaf.seen is not None else "") == leaf.instance.print
 
 
 def become_own(leaf: Leaf) -> None:

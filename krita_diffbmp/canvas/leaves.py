@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ class Leaf:
     id: str
     name: str
     folders: tuple[Source, ...]
-    visible: bool
+    visible: bool  # with the groups around it
+    locked: bool  # it or a group around it
     opacity: float  # of the groups around it
     is_live: bool
     kind: Kind = Kind.FIXED
@@ -76,10 +77,14 @@ def is_live(layer: Layer) -> bool:
     return layer.kind == "vectorlayer" and [shape.type() for shape in layer.node.shapes()] == [IMAGE]
 
 
-def leaves_of(group: Layer, book: Book) -> list[Leaf]:
-    """The backmost first; groups that hold instances are entered, others are one layer each."""
+def leaves_of(group: Layer, book: Book, is_locked: Callable[[Layer], bool]) -> list[Leaf]:
+    """The backmost first; groups that hold instances are entered, others are one layer each.
+
+    is_locked: whether a layer counts as locked by itself.
+    """
     record = book.record(group.id)
-    leaves = list(walk(group, book, frozenset(record.fixed) if record else frozenset(), (), True, 1.0))
+    fixed = frozenset(record.fixed) if record else frozenset()
+    leaves = list(walk(group, book, fixed, is_locked, (), True, is_locked(group), 1.0))
     strangers = []
     for leaf in leaves:
         owner = book.known.get(leaf.id, "")
@@ -94,20 +99,27 @@ def leaves_of(group: Layer, book: Book) -> list[Leaf]:
 
 
 def walk(
-    group: Layer, book: Book, fixed: frozenset[str], folders: tuple[Source, ...], visible: bool, opacity: float
+    group: Layer,
+    book: Book,
+    fixed: frozenset[str],
+    is_locked: Callable[[Layer], bool],
+    folders: tuple[Source, ...],
+    visible: bool,
+    locked: bool,
+    opacity: float,
 ) -> Iterator[Leaf]:
+    if not group.blends_normally or group.is_masked:
+        book.notes.append(
+            f"The blending mode, style and masks of the group “{group.name}” do not count while instances are "
+            "optimised; its blending mode and its masks are not kept in the new version."
+        )
     for layer in group.children():
-        layer_id, is_shown = layer.id, visible and layer.visible
+        layer_id, is_shown, is_kept = layer.id, visible and layer.visible, locked or is_locked(layer)
         if layer_id not in fixed and layer.is_group and holds_ours(layer, book):
-            if not layer.blends_normally or layer.is_masked:
-                book.notes.append(
-                    f"The blending mode, style or masks of the group “{layer.name}” do not count, "
-                    "and are not kept in the new version."
-                )
             inside = (*folders, Source(layer_id, layer.name))
-            yield from walk(layer, book, fixed, inside, is_shown, opacity * layer.opacity)
+            yield from walk(layer, book, fixed, is_locked, inside, is_shown, is_kept, opacity * layer.opacity)
         elif not (layer.is_group and not layer.children()):
-            yield Leaf(layer, layer_id, layer.name, folders, is_shown, opacity, is_live(layer))
+            yield Leaf(layer, layer_id, layer.name, folders, is_shown, is_kept, opacity, is_live(layer))
 
 
 def holds_ours(group: Layer, book: Book) -> bool:

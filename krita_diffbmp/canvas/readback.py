@@ -8,7 +8,6 @@ of their own.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from krita_diffbmp.canvas.poses import Array, after, is_plain, pose_map, pose_of
 from krita_diffbmp.canvas.reading import Change, Changes, Kind, Part, Reading, Stretch
 from krita_diffbmp.canvas.records import Record, Source, known_layers, load
 from krita_diffbmp.canvas.registration import IDENTITY
+from krita_diffbmp.canvas.restacking import out_of_order
 from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import DiffBmpError, Freeze
 
@@ -55,14 +55,15 @@ def holds_instances(document: Document, group: Layer) -> bool:
 def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Reading:
     """What a group of instances is now. The document stays as it is.
 
-    lock_label: layers with this colour label (as `Layer.label` counts) count as locked, too; 0: none does.
+    What lies in a locked group is locked. lock_label: layers and groups with this colour label (as `Layer.label`
+    counts) count as locked, too; 0: none does.
     Raises DiffBmpError for a layer that is no group.
     """
     if not group.is_group:
         raise DiffBmpError(f"“{group.name}” is not a group: select a group of instances.")
     book = Book.of(document)
     record = book.record(group.id)
-    leaves = leaves_of(group, book)
+    leaves = leaves_of(group, book, lambda layer: layer.locked or (lock_label != 0 and layer.label == lock_label))
     common = follow(leaves, book, record)
     home = record or next(filter(None, (book.record(leaf.owner) for leaf in leaves if leaf.owner)), None)
     primitives: dict[str, Source] = {}
@@ -76,7 +77,7 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
             "The document was converted to other colours since: the instances' tints are those they show."
         )
     bitmaps, repainted = bitmaps_of(primitives, common, document, written != document.space)
-    parts = tuple(parts_of(leaves, book, bitmaps, lock_label))
+    parts = tuple(parts_of(leaves, book, bitmaps))
     book.notes.extend(remarks(leaves))
     deleted = missing(leaves, record, book)
     return Reading(
@@ -116,16 +117,14 @@ def bitmaps_of(
     return maps, repainted
 
 
-def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], lock_label: int) -> Iterator[Part]:
+def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array]) -> Iterator[Part]:
     """bitmaps: by the primitives' layer ids, from the bitmap that there is to the one that instances were written of"""
     moved = poses(leaves, book, bitmaps)
     numbers = {layer_id: number for number, layer_id in enumerate(bitmaps)}
     restacked = out_of_order(leaves, book)
     document_space = book.document.space
     for leaf in leaves:
-        layer = leaf.layer
-        locked = layer.locked or (lock_label != 0 and layer.label == lock_label)
-        opacity = layer.node.opacity()
+        opacity = leaf.layer.node.opacity()
         instance = leaf.instance if leaf.kind is Kind.INSTANCE else None
         if instance is None:
             yield Part(
@@ -133,8 +132,8 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], l
                 kind=leaf.kind,
                 live=leaf.is_live and leaf.kind is Kind.OWN,
                 visible=leaf.visible,
-                locked=locked,
-                frozen=Freeze.ALL if locked or leaf.kind is Kind.FIXED else Freeze(0),
+                locked=leaf.locked,
+                frozen=Freeze.ALL if leaf.locked or leaf.kind is Kind.FIXED else Freeze(0),
                 changed=leaf.changed,
                 opacity=opacity / OPAQUE * leaf.opacity,
                 around=leaf.opacity,
@@ -159,8 +158,8 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array], l
             kind=leaf.kind,
             live=leaf.is_live,
             visible=leaf.visible,
-            locked=locked,
-            frozen=Freeze.ALL if locked else Freeze(instance.frozen),
+            locked=leaf.locked,
+            frozen=Freeze.ALL if leaf.locked else Freeze(instance.frozen),
             changed=changed,
             opacity=strength * leaf.opacity,
             around=leaf.opacity,
@@ -238,45 +237,6 @@ def faded(now: int, layer_opacity: int | None, opacity: float, live: bool) -> fl
     """An instance's opacity after its layer's was changed. Of painted ones, a part of it lies in the pixels' alpha."""
     was = written_opacity(layer_opacity, opacity, live)
     return now / OPAQUE if live or was == 0 else opacity * now / was
-
-
-def out_of_order(leaves: Sequence[Leaf], book: Book) -> set[str]:
-    """The fewest layers that must have changed their depth, those of other groups aside."""
-    ranks: list[int] = []
-    ids: list[str] = []
-    order: dict[str, dict[str, int]] = {}
-    owner = next((leaf.owner for leaf in leaves if leaf.owner), "")
-    record = book.record(owner)
-    if record is None:
-        return set()
-    order[owner] = {layer_id: rank for rank, layer_id in enumerate(record.instances)}
-    for leaf in leaves:
-        rank = order[owner].get(leaf.replaces or leaf.id) if leaf.owner == owner else None
-        if rank is not None:
-            ranks.append(rank)
-            ids.append(leaf.id)
-    return {ids[i] for i in set(range(len(ids))) - set(longest_rise(ranks))}
-
-
-def longest_rise(ranks: Sequence[int]) -> list[int]:
-    """Indices of a longest rising subsequence."""
-    tails: list[int] = []  # the smallest end of a rise of each length
-    ends: list[int] = []  # and where that end lies
-    before: list[int] = []
-    for i, rank in enumerate(ranks):
-        length = bisect_left(tails, rank)
-        before.append(ends[length - 1] if length else -1)
-        if length == len(tails):
-            tails.append(rank)
-            ends.append(i)
-        else:
-            tails[length], ends[length] = rank, i
-    found = []
-    at = ends[-1] if ends else -1
-    while at >= 0:
-        found.append(at)
-        at = before[at]
-    return found
 
 
 def missing(leaves: Sequence[Leaf], record: Record | None, book: Book) -> int:

@@ -40,7 +40,7 @@ class Part:
     kind: Kind
     live: bool  # a vector layer with an image shape; a paint layer otherwise, for a FIXED part whatever it is
     visible: bool  # with the groups around it inside the group that was read; a hidden part is left out of the picture
-    locked: bool
+    locked: bool  # by itself or with a group around it
     frozen: Freeze
     changed: Change
     opacity: float  # with that of groups around it inside the group that was read

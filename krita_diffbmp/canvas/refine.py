@@ -26,6 +26,7 @@ from krita_diffbmp.canvas.capture import (
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.looks import check_size, look_of
+from krita_diffbmp.canvas.meanwhile import States
 from krita_diffbmp.canvas.poses import pose_map
 from krita_diffbmp.canvas.reading import Kind, Part, Reading
 from krita_diffbmp.canvas.records import Source, check_version
@@ -108,7 +109,9 @@ def capture_refine(
         group=reading.primitive_group or Source("", ""),
         primitives=tuple(pictures.sources),
         live_refusal=live_refusal(document),
-        refinement=Refinement(reading, placements, tuple(scene.parts), frozenset(scene.remade)),
+        refinement=Refinement(
+            reading, placements, tuple(scene.parts), frozenset(scene.remade), States.of(document, reading)
+        ),
     )
     problem = Problem(
         target=padded(look, region),
@@ -311,7 +314,9 @@ def check_scene(
     if all(part.kind is Kind.FIXED for part in scene.items):
         raise DiffBmpError(f"Every instance in “{name}” is hidden or transparent: show some, or let new ones be added.")
     if all(part.frozen == Freeze.ALL for part in scene.items):
-        raise DiffBmpError(f"Every instance in “{name}” is locked: unlock some, or let new ones be added.")
+        raise DiffBmpError(
+            f"Every instance in “{name}” is locked, or the group is: unlock some, or let new ones be added."
+        )
     if (frozen == int(Freeze.ALL)).all():
         if coverage is not None:
             raise DiffBmpError(

@@ -17,6 +17,7 @@ from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
 from krita_diffbmp.canvas.groups import SUBGROUP, UNGROUPED, collapsed_group, filled_group, like, refolded, split
 from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.meanwhile import changed_since, state_of
 from krita_diffbmp.canvas.plan import Entry, Plan
 from krita_diffbmp.canvas.reading import Kind, Part
 from krita_diffbmp.canvas.recording import instance_of, instance_of_copy, instance_of_own
@@ -76,6 +77,8 @@ class WriteBack(QObject):
         self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
+        self.copied: dict[str, int] = {}  # what instances were like when they were copied, by layer id
+        self.changed_meanwhile = 0  # layers that are not in the new version as the artist has left them
 
     @property
     def form(self) -> str:
@@ -209,6 +212,9 @@ class WriteBack(QObject):
                 original = self.original(entry)
                 if original is not None:
                     layers.append((entry, original.node.clone()))
+                    part = self.part_of(entry)
+                    if part is not None and part.kind is not Kind.FIXED:
+                        self.copied[original.id] = state_of(original, document)
             elif entry.live:
                 live: LivePiece = yield from self.next_piece()
                 if self.total > UNGROUPED and len(drawn) % SUBGROUP == 0:
@@ -322,6 +328,7 @@ class WriteBack(QObject):
         records = with_record(document, self.record(result))
         yield False
         below, picked = self.check_place(), document.active_layer
+        self.changed_meanwhile = self.count_changes(below)
         # First, so that nobody meets the group without its record.
         document.set_annotation(KEY, DESCRIPTION, records)
         for layer in filter(None, map(document.layer, self.outdated)):
@@ -342,6 +349,16 @@ class WriteBack(QObject):
                 document.handle.setActiveNode(still_there.node)
         yield True
         return result.id
+
+    def count_changes(self, group: Layer) -> int:
+        """How many layers of the version before were changed by hand since they were captured or copied."""
+        refinement = self.place.refinement
+        if refinement is None:
+            return 0
+        parts, states = refinement.reading.parts, refinement.states
+        made = {parts[entry.part].layer.id for entry in self.plan if entry.part >= 0 and not entry.copied}
+        expected = {layer_id: state for layer_id, state in states.instances.items() if layer_id in made}
+        return changed_since(states, {**expected, **self.copied}, self.place.document, group)
 
     def record(self, group: Layer) -> Record:
         place = self.place

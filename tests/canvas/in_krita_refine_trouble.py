@@ -1,13 +1,12 @@
 """Refinements of documents that were converted, damaged, copied or changed meanwhile: a sentence, and nothing lost."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
-from krita_harness.inside import composite, new_document, refresh
+from krita_harness.inside import composite, new_document, paint_layer, refresh
 from krita_harness.steps import Until, cases, limit
 from readings import VALUES, close, errors, read, transformed, written
-from written import everything, group_of, refine
+from written import everything, group_of, hair, refine
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
@@ -16,12 +15,6 @@ from krita_diffbmp.canvas.reading import Kind
 from krita_diffbmp.canvas.records import DAMAGED_KEY, KEY, SCHEMA
 from krita_diffbmp.canvas.refine import capture_refine
 from krita_diffbmp.problem import DiffBmpError, Settings
-
-
-def hair(start):
-    """Everything changed by less than anybody sees, so that every layer is made anew."""
-    rotation = np.nextafter(start.rotation, np.float32(9))
-    return replace(start, rotation=rotation), np.arange(len(rotation), dtype=np.int32)
 
 
 @cases("live", "painted")
@@ -226,6 +219,72 @@ def test_a_layer_that_is_moved_while_the_version_is_written_is_found_moved_later
     reading = read(document, group_of(document, done))
     assert str(reading.changes) == "12 instances: 1 moved"
     np.testing.assert_allclose(reading.parts[4].position, (VALUES[4][0] + 9, VALUES[4][1]), atol=1e-5)
+
+
+MEANWHILE = {
+    "nothing": (lambda d, g: None, 0),
+    "moved": (lambda d, g: transformed(g.childNodes()[4], (1, 0, 0, 1, 9, 0)), 1),
+    "several": (lambda d, g: several(d, g), 5),
+    "order": (lambda d, g: to_the_front(g, g.childNodes()[2]), 1),
+}
+
+
+def several(document, group):
+    nodes = group.childNodes()
+    nodes[0].setVisible(False)
+    nodes[1].setOpacity(99)
+    nodes[2].remove()
+    nodes[3].setLocked(True)
+    paint_layer(document, "stroke", np.full((9, 30, 4), 255, np.uint8), 40, 40, group)
+    nodes[5].setName("another")
+    nodes[6].setColorLabel(2)
+
+
+def to_the_front(group, node):
+    group.removeChildNode(node)
+    group.addChildNode(node, None)
+
+
+@cases("live nothing", "painted nothing", "live moved", "live several", "painted several", "live order")
+@limit(120)
+def test_what_is_done_by_hand_while_it_runs_is_counted(what):
+    form, _, edits = what.partition(" ")
+    act, count = MEANWHILE[edits]
+    document, target, _, group = yield from written(form)
+
+    def change(start):
+        act(document, group)
+        return hair(start)
+
+    done = yield from refine(document, target, group, change)
+    assert done.writeback.changed_meanwhile == count, done.writeback.changed_meanwhile
+    assert len(group_of(document, done).childNodes()) == 12
+
+
+@limit(120)
+def test_a_stroke_on_an_instance_while_it_runs_is_counted_once_it_is_not_copied():
+    document, target, _, group = yield from written("painted")
+
+    def paint():
+        node = group.childNodes()[4]
+        bounds = node.bounds()
+        node.setPixelData(np.full((4, 4, 4), 255, np.uint8).tobytes(), bounds.x() + 9, bounds.y() + 9, 4, 4)
+
+    def change(start):
+        paint()
+        return hair(start)
+
+    def copy(start):
+        paint()
+        return start, np.arange(12, dtype=np.int32)
+
+    done = yield from refine(document, target, group, change)
+    assert done.writeback.changed_meanwhile == 1
+    group.setVisible(True)
+    group_of(document, done).remove()
+    group.childNodes()[4].setPixelData(np.zeros((4, 4, 4), np.uint8).tobytes(), 140, 110, 4, 4)
+    done = yield from refine(document, target, group, copy)
+    assert done.writeback.changed_meanwhile == 0
 
 
 def but_the_first(start):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,12 @@ def refine(
 
 def whole(start: Placements) -> tuple[Placements, np.ndarray]:
     return start, np.arange(len(start.bitmap), dtype=np.int32)
+
+
+def hair(start: Placements) -> tuple[Placements, np.ndarray]:
+    """Everything changed by less than anybody sees, so that every layer is made anew."""
+    rotation = np.nextafter(start.rotation, np.float32(9))
+    return replace(start, rotation=rotation), np.arange(len(rotation), dtype=np.int32)
 
 
 def piece_of(captured: Capture, placed: Placements, entry: Entry) -> LivePiece | RawPiece:

@@ -75,6 +75,20 @@ def test_undo_of_an_edit_while_a_run_goes_on():
     yield Until(group.visible, 5, "the version before")
 
 
+def test_what_is_done_by_hand_while_a_run_goes_on_is_told():
+    easel = Easel(240, 180)
+    yield from show_docker()
+    group = yield from first_run(easel)
+    yield from start_refining()
+    yield from hands.move(easel.document, group.childNodes()[4], 10, 5)
+    yield from hands.delete(easel.document, group.childNodes()[7])
+    trigger("diffbmp_stop")
+    yield over()
+    assert "Meanwhile you changed 2 layers by hand" in notice() and f"kept in “{group.name()}” alone" in notice()
+    assert len(group.childNodes()) == 19 and len(easel.results()) == 2
+    return notice()
+
+
 def test_undo_of_the_result_itself_while_it_is_refined():
     easel = Easel()
     yield from show_docker()

@@ -287,6 +287,7 @@ def main() -> None:
     parser.add_argument("--instances", type=int, nargs="+", help="instead of each case's own")
     parser.add_argument("--background", choices=["noise", "white", "transparent"], help="instead of each case's own")
     parser.add_argument("--working-size", type=int, help="px, instead of each case's own")
+    parser.add_argument("--max-stretch", type=float, help="how far proportions may change, instead of each case's own")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds from 0")
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--threads", type=int, default=4)
@@ -297,7 +298,7 @@ def main() -> None:
     if not cases:
         raise SystemExit("These cases need --peer FOLDER.")
     settings: dict[str, Any] = {"device": options.device}
-    for name in ("background", "working_size"):
+    for name in ("background", "working_size", "max_stretch"):
         if getattr(options, name):
             settings[name] = getattr(options, name)
     device = Run(cases[0].problem(**settings)).device_name

@@ -147,7 +147,7 @@ class Benchmark:
 
     def autograd_step(self, repeats: int) -> tuple[float, float]:
         """One step through autograd, by the host's clock: as Python issues it, and as a graph of it is replayed."""
-        values = {name: value.clone() for name, value in vars(self.start).items()}
+        values = {name: value.clone() for name, value in vars(self.start).items() if value is not None}
         moved = [value.requires_grad_() for name, value in values.items() if name != "bitmap"]
         adam = torch.optim.Adam(moved, fused=True, capturable=True)
         parameters = type(self.start)(**values)

@@ -54,6 +54,7 @@ class Settings:
     seed: int = 0
     device: Device = "auto"
     working_size: int = 1024  # px; a longer target is optimised smaller and written back at full size
+    max_stretch: float = 1.0  # by how much the proportions of an instance may differ from its bitmap's; 1: not at all
 
 
 @dataclass(frozen=True)

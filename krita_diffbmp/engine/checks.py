@@ -14,6 +14,7 @@ from krita_diffbmp.problem import Background, Device, DiffBmpError, FloatArray, 
 INSTANCE_LIMIT = 100_000
 SMALLEST_TARGET = 8  # px, long side
 SMALLEST_WORKING_SIZE = 32  # px
+MOST_STRETCHED = 10.0  # times
 CHANNELS = (1, 3, 4)  # gray, RGB, CMYK
 FAINTEST = 1e-6  # alpha; nothing fainter is seen at any depth, and averages of it might vanish
 
@@ -124,6 +125,10 @@ def check_settings(settings: Settings) -> None:
         raise DiffBmpError(
             f"The smallest size ({settings.min_size:.1%}) is larger than the largest ({settings.max_size:.1%}). "
             "Swap them, or widen the range."
+        )
+    if not 1 <= settings.max_stretch <= MOST_STRETCHED:
+        raise DiffBmpError(
+            f"Instances may be stretched {settings.max_stretch:g} times. Choose between 1 and {MOST_STRETCHED:g}."
         )
     if not 0 < settings.alpha_max <= 1:
         raise DiffBmpError(f"The maximum opacity is {settings.alpha_max:.1%}. Choose more than 0 % and at most 100 %.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -29,13 +30,18 @@ class Parameters:
     opacity: Tensor  # [N] logit
     color: Tensor  # [N, C] logits
     bitmap: Tensor  # [N] int32, not optimised
+    aspect: Tensor | None = None  # [N] natural logarithm of width over height, relative to the bitmap's; None: 0
 
     def copy(self) -> Parameters:
         """Detached from this one and from autograd."""
-        return Parameters(**{field.name: getattr(self, field.name).detach().clone() for field in fields(self)})
+        return self._each(lambda values: values.detach().clone())
 
     def to(self, device: torch.device | str) -> Parameters:
-        return Parameters(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Parameters:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Parameters(**{name: change(values) for name, values in given.items() if values is not None})
 
     def instances(self, bitmap_sides: Tensor, ratio: float = 1.0) -> Instances:
         """As the renderer takes them; `bitmap_sides` [P] are longest sides in bitmap px.
@@ -49,7 +55,13 @@ class Parameters:
             opacity=self.opacity,
             color=torch.sigmoid(self.color),
             bitmap=self.bitmap,
+            stretch=None if self.aspect is None else stretch(self.aspect),
         )
+
+
+def stretch(aspect: Tensor) -> Tensor:
+    """The matrices [N, 2, 2] of determinant 1 that change width over height by the exponential of `aspect` [N]."""
+    return torch.diag_embed(torch.stack([aspect / 2, -aspect / 2], 1).exp())
 
 
 def structure(target: Tensor) -> Tensor:
@@ -103,6 +115,7 @@ def initialize(
         opacity=torch.full((count,), OPACITY_START),
         color=torch.logit(pixel.T, eps=COLOR_MARGIN) + noise,
         bitmap=torch.randint(bitmap_count, (count,), generator=generator, dtype=torch.int32),
+        aspect=torch.zeros(count) if settings.max_stretch > 1 else None,
     )
 
 

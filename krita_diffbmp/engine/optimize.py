@@ -32,7 +32,7 @@ from krita_diffbmp.engine.render import Rendering, implementation, render
 from krita_diffbmp.engine.scene import OPACITY_LIMIT, Bitmaps, Scene
 from krita_diffbmp.engine.start import Beginning, Window, begin
 from krita_diffbmp.engine.target import aim, coarser, preview_image, working_target, working_weight
-from krita_diffbmp.problem import Device, DiffBmpError, Placements, Problem, Progress, Result
+from krita_diffbmp.problem import DiffBmpError, Placements, Problem, Progress, Result
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
 POSITION_RATE = 0.01  # of the target's long side
@@ -40,6 +40,7 @@ ROTATION_RATE = 0.4  # rad
 SIZE_RATE = 0.15  # relative
 OPACITY_RATE = 0.45  # logit
 COLOR_RATE = 0.3  # logit
+ASPECT_RATE = 0.1  # relative
 # Far shorter memories than Adam's defaults: what an instance is seen through changes with every step of the others.
 BETAS = (0.8, 0.8)
 
@@ -64,7 +65,7 @@ class Optimization:
         check_problem(problem)
         settings = problem.settings
         self._problem = problem
-        self._device, self.notes = choose_device(settings.device)
+        self._device, self.notes = choose_device(problem)
         self._generator = torch.Generator().manual_seed(settings.seed % 2**63)
 
         target = working_target(problem.target, settings.working_size)
@@ -106,6 +107,8 @@ class Optimization:
 
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
         self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
+        shapes = torch.tensor([bitmap.pixels.shape[1::-1] for bitmap in problem.bitmaps], device=self._device)
+        self._log_sides = torch.log(shapes / self._sides[:, None])  # [P, 2] of width, height over the longest
         scales = [most / side for most, side in zip(largest, sides, strict=True)]
         self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
         self._sharp = self._packed.to(self._device)
@@ -324,7 +327,15 @@ class Optimization:
         if self._beginning is not None:
             self._limits.hold(parameters)
             return
-        parameters.log_size.clamp_(*self._size_bounds)
+        low, high = self._size_bounds
+        if parameters.aspect is None:
+            parameters.log_size.clamp_(low, high)
+        else:
+            most = math.log(self._problem.settings.max_stretch)
+            half = parameters.aspect.clamp_(-most, most) / 2
+            longer = (self._log_sides[parameters.bitmap.long()] + torch.stack([half, -half], 1)).amax(1)
+            # No bitmap is packed for a scale beyond that of the largest size without a stretch.
+            parameters.log_size.clamp_(low - longer, high - longer.clamp(min=0))
         reach = torch.exp(parameters.log_size) / 2
         parameters.position[:, 0].clamp_(-reach, self._width + reach)
         parameters.position[:, 1].clamp_(-reach, self._height + reach)
@@ -361,6 +372,7 @@ class Optimization:
                 opacity=_numpy(opacity),
                 color=_numpy(instances.color),
                 bitmap=instances.bitmap.cpu().numpy().copy(),
+                stretch=None if instances.stretch is None else _numpy(instances.stretch),
             )
 
 
@@ -390,12 +402,15 @@ class Pace:
         return steps * statistics.fmean(min(duration, most) for duration in self._durations)
 
 
-def choose_device(device: Device) -> tuple[torch.device, tuple[str, ...]]:
+def choose_device(problem: Problem) -> tuple[torch.device, tuple[str, ...]]:
     """Where a run takes place, and what the artist should know about that.
 
     Raises DiffBmpError for CUDA that cannot be used.
     """
+    device = problem.settings.device
     trouble = cuda_trouble()
+    if problem.settings.max_stretch > 1 and problem.start is None:
+        trouble = "only the processor optimises instances that may be stretched"
     if device != "cpu" and not trouble:
         return torch.device("cuda"), ()
     if device == "cuda":
@@ -418,6 +433,8 @@ def _adam(parameters: Parameters, side: int) -> tuple[Adam, tuple[float, ...]]:
         "opacity": OPACITY_RATE,
         "color": COLOR_RATE,
     }
+    if parameters.aspect is not None:
+        rates["aspect"] = ASPECT_RATE
     leaves = [getattr(parameters, name).requires_grad_() for name in rates]
     return Adam(leaves, BETAS), tuple(rates.values())
 

@@ -90,7 +90,7 @@ def propose(
         _best_places(part, picture, wanted, density, compared.weight, thumbs, log_sizes, look, generator)
         for part in parts
     ]
-    names = (field.name for field in fields(Parameters))
+    names = (field.name for field in fields(Parameters) if field.name != "aspect")
     return Parameters(**{name: torch.cat([getattr(part, name) for part in found]) for name in names})
 
 

@@ -75,8 +75,10 @@ def recycle(
     front = torch.arange(count, device=chosen.device)
     back_to_front = torch.cat([front[:first], kept.nonzero()[:, 0], chosen, front[end:]])
     for field in fields(parameters):
-        values = getattr(parameters, field.name)
-        values[chosen] = getattr(fresh, field.name)
+        values, begun = getattr(parameters, field.name), getattr(fresh, field.name)
+        if values is None:
+            continue
+        values[chosen] = 0 if begun is None else begun
         values.copy_(values[back_to_front])
         for name, moment in moments.get(values, {}).items():
             if name != "step":

@@ -28,7 +28,7 @@ class Run:
     def __init__(self, problem: Problem) -> None:
         """Raises DiffBmpError for a problem that cannot be optimised, or a device that cannot be used."""
         self._problem = problem
-        self._device, self._notes = choose_device(problem.settings.device)
+        self._device, self._notes = choose_device(problem)
         self._optimization = self._begun()
 
     @property

@@ -9,6 +9,7 @@ from krita_diffbmp.engine.initialize import (
     initialize,
     sample_pixels,
     size_range,
+    stretch,
     structure,
 )
 from krita_diffbmp.problem import Settings
@@ -116,6 +117,16 @@ def test_pixels_are_sampled_in_proportion_to_the_density():
     row, column = sample_pixels(density, 4000, generator())
     assert set(zip(row.tolist(), column.tolist(), strict=True)) == {(0, 1), (1, 0)}
     assert row.float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_stretch_keeps_the_area():
+    aspect = torch.tensor([0.0, math.log(4), -math.log(2.25)])
+    expected = [[[1, 0], [0, 1]], [[2, 0], [0, 0.5]], [[1 / 1.5, 0], [0, 1.5]]]
+    torch.testing.assert_close(stretch(aspect), torch.tensor(expected))
+    free, uniform = (initialize(half_busy(), 1, Settings(max_stretch=most), generator()) for most in (2.0, 1.0))
+    assert free.aspect is not None and free.aspect.eq(0).all()
+    assert uniform.aspect is None and uniform.instances(torch.tensor([9.0])).stretch is None
+    assert all(torch.equal(getattr(free, name), getattr(uniform, name)) for name in FIELDS)
 
 
 def test_scale_is_the_longest_side_over_that_of_the_bitmap():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from krita_diffbmp.card import Card
 from krita_diffbmp.engine import extension, holes, losses, optimize, pyramid, schedule
 from krita_diffbmp.engine.adam import Adam
 from krita_diffbmp.engine.checks import INSTANCE_LIMIT, check_problem
@@ -103,6 +104,33 @@ def test_there_is_a_result_at_any_time():
         best = run.result().psnr
         assert progress.psnr <= best
     assert run.result().step <= 30
+
+
+def test_instances_are_stretched_within_the_limits():
+    bitmaps = (Bitmap("dab", dab()), Bitmap("wide", dab()[4:10]))
+    free = problem(bitmaps=bitmaps, background="noise", max_stretch=1.5, max_size=0.4)
+    first, again, uniform = (finish(task)[0].result() for task in (free, free, problem(bitmaps=bitmaps)))
+    assert same(first.placements, again.placements) and uniform.placements.stretch is None
+    placed = first.placements
+    assert np.linalg.det(placed.stretch) == pytest.approx(1, abs=1e-5)
+    wider, higher = placed.stretch[:, 0, 0], placed.stretch[:, 1, 1]
+    assert np.abs(np.log(wider / higher)).max() < math.log(1.5) + 1e-5
+    assert (
+        np.abs(np.log(wider / higher)).max() > 0.3
+        and placed.stretch[:, 0, 1].any() == placed.stretch[:, 1, 0].any() == 0
+    )
+    sides = np.array([[16, 16], [16, 6]])[placed.bitmap] * np.stack([wider, higher], 1) * placed.scale[:, None]
+    assert sides.max() < 0.4 * 48 + 1e-3 and sides.max(1).min() > 0.1 * 48 - 1e-3
+
+
+def test_stretching_takes_place_on_the_processor(monkeypatch):
+    monkeypatch.setattr(optimize, "cuda_trouble", lambda: "")
+    monkeypatch.setattr(optimize, "find_card", lambda: Card("NVIDIA H100", 80000))
+    device, notes = optimize.choose_device(problem(device="auto", max_stretch=2.0))
+    assert device.type == "cpu" and "NVIDIA H100, because only the processor" in notes[0]
+    with pytest.raises(DiffBmpError, match="stretched"):
+        optimize.choose_device(problem(device="cuda", max_stretch=2.0))
+    assert optimize.choose_device(problem(device="auto"))[0].type == "cuda"
 
 
 def test_result_is_what_was_evaluated():
@@ -380,6 +408,8 @@ TRANSPARENT = np.zeros((12, 12, 4), np.float32)
         ({"working_size": 1}, "working size"),
         ({"background": "pink"}, "background"),
         ({"device": "abacus"}, "device"),
+        ({"max_stretch": 0.5}, "stretched 0.5 times"),
+        ({"max_stretch": math.nan}, "between 1 and 10"),
         ({"target": np.ones((1, 1, 4), np.float32)}, "1 x 1"),
         ({"target": TRANSPARENT}, "target layer is fully transparent"),
         ({"target": with_pixel(picture(), math.nan)}, "not numbers"),

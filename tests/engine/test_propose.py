@@ -77,7 +77,8 @@ def test_every_proposal_mends(background, mu_blend):
     before = SquaredError(background, target[:-1], 1 - target[-1])(*vars(nothing()).values())[0]
     fresh = proposed(target, nothing(), background, mu_blend=mu_blend)
     for index in range(len(fresh.rotation)):
-        one = type(fresh)(**{name: values[index : index + 1] for name, values in vars(fresh).items()})
+        given = {name: values for name, values in vars(fresh).items() if values is not None}
+        one = type(fresh)(**{name: values[index : index + 1] for name, values in given.items()})
         assert error_with(one, target, background, mu_blend) < before + 1e-4
 
 

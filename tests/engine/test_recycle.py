@@ -36,6 +36,7 @@ def parameters(count=10):
         opacity=torch.zeros(count).requires_grad_(),
         color=torch.zeros(count, 3).requires_grad_(),
         bitmap=torch.arange(count, dtype=torch.int32),
+        aspect=torch.ones(count).requires_grad_(),
     )
 
 
@@ -63,7 +64,7 @@ def test_the_least_visible_of_a_block():
 def test_recycled_instances_begin_anew_in_front_without_momentum(block):
     """Peer's defect 8: instances that were placed anew kept the moments of what they had been."""
     state = parameters()
-    learned = [state.position, state.rotation, state.log_size, state.opacity, state.color]
+    learned = [state.position, state.rotation, state.log_size, state.opacity, state.color, state.aspect]
     optimizer = torch.optim.Adam(learned, lr=0.0)
     sum(
         (index + 1) * (values * (1 + torch.arange(10.0).view(-1, *[1] * (values.dim() - 1)))).sum()
@@ -74,7 +75,7 @@ def test_recycled_instances_begin_anew_in_front_without_momentum(block):
     kept_positions = state.position.detach().clone()
     chosen = torch.tensor([7, 3])
     values = {name: torch.full_like(getattr(state, name)[chosen].detach(), 0.25) for name in vars(state)}
-    fresh = replace(Parameters(**values), bitmap=torch.tensor([7, 3], dtype=torch.int32))
+    fresh = replace(Parameters(**values), bitmap=torch.tensor([7, 3], dtype=torch.int32), aspect=None)
     recycle(chosen, fresh, state, optimizer.state, block)
 
     order = [0, 1, 2, 4, 5, 6, 8, 9, 7, 3] if block == slice(None) else [0, 1, 2, 4, 5, 6, 8, 7, 3, 9]
@@ -83,7 +84,7 @@ def test_recycled_instances_begin_anew_in_front_without_momentum(block):
     assert state.bitmap.tolist() == order
     assert torch.equal(state.position[kept], kept_positions[[order[place] for place in kept]])
     for values in learned:
-        assert values[new].eq(0.25).all()
+        assert values[new].eq(0 if values is state.aspect else 0.25).all()
         for name in ("exp_avg", "exp_avg_sq"):
             assert optimizer.state[values][name][new].eq(0).all()
             moved = before[values][name][[order[place] for place in kept]]

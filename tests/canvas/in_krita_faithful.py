@@ -38,13 +38,15 @@ def problem(channels, mu_blend):
     return Problem(target, tuple(bitmaps), Settings(mu_blend=mu_blend))
 
 
-def random_placements(posed, count):
-    """As a run leaves them: sizes from min_size to max_size, some over the edge."""
+def random_placements(posed, count, most=1.0):
+    """As a run leaves them: sizes from min_size to max_size, some over the edge, stretched up to `most` times."""
     rng = np.random.default_rng(3)
     bitmap = rng.integers(0, len(posed.bitmaps), count).astype(np.int32)
     longest = np.array([max(b.pixels.shape[:2]) for b in posed.bitmaps], np.float32)[bitmap]
     size = np.exp(rng.uniform(np.log(0.02), np.log(0.2), count)) * SIDE
     channels = posed.target.shape[2] - 1
+    wider = np.exp(np.random.default_rng(4).uniform(-np.log(most), np.log(most), count) / 2)
+    stretch = np.stack([wider, np.zeros(count), np.zeros(count), 1 / wider], 1).reshape(count, 2, 2)
     return Placements(
         position=rng.uniform(-10, SIDE + 10, (count, 2)).astype(np.float32),
         rotation=rng.uniform(-np.pi, np.pi, count).astype(np.float32),
@@ -52,6 +54,7 @@ def random_placements(posed, count):
         opacity=rng.uniform(0.05, 1, count).astype(np.float32),
         color=rng.uniform(0, 1, (count, channels)).astype(np.float32),
         bitmap=bitmap,
+        stretch=stretch.astype(np.float32) if most > 1 else None,
     )
 
 
@@ -72,6 +75,7 @@ def rendered(posed, placements):
         opacity=torch.logit(opacity).float(),
         color=torch.from_numpy(placements.color),
         bitmap=torch.from_numpy(placements.bitmap),
+        stretch=None if placements.stretch is None else torch.from_numpy(placements.stretch),
     )
     bitmaps = pyramid.pack([bitmap.pixels for bitmap in posed.bitmaps])
     with torch.no_grad():
@@ -82,15 +86,16 @@ def rendered(posed, placements):
 @cases(
     "live RGBA U8 300", "live RGBA U8 1000", "painted RGBA U8 300", "painted RGBA U8 1000", "painted RGBA U16 300",
     "painted RGBA F32 300", "painted GRAYA U8 300", "painted CMYKA U8 300",
+    "live RGBA U8 300 stretched", "painted RGBA U8 300 stretched",
 )  # fmt: skip
 @limit(240)
 def test_krita_composites_what_the_engine_renders(case):
     from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
 
-    form, model, depth, count = case.split()
+    form, model, depth, count, *stretched = case.split()
     channels = {"GRAYA": 1, "RGBA": 3, "CMYKA": 4}[model]
     posed = problem(channels, mu_blend=0.5)
-    placements = random_placements(posed, int(count))
+    placements = random_placements(posed, int(count), 3.0 if stretched else 1.0)
     expected = rendered(posed, placements)
     pieces = list((live_pieces if form == "live" else painted_pieces)(posed, placements))
     document, target, group, place = yield from scene(SIDE, SIDE, model, depth, SRGB if model == "RGBA" else "")

@@ -328,14 +328,14 @@ class Optimization:
             self._limits.hold(parameters)
             return
         low, high = self._size_bounds
-        if parameters.aspect is None:
-            parameters.log_size.clamp_(low, high)
-        else:
-            most = math.log(self._problem.settings.max_stretch)
-            half = parameters.aspect.clamp_(-most, most) / 2
-            longer = (self._log_sides[parameters.bitmap.long()] + torch.stack([half, -half], 1)).amax(1)
-            # No bitmap is packed for a scale beyond that of the largest size without a stretch.
-            parameters.log_size.clamp_(low - longer, high - longer.clamp(min=0))
+        parameters.log_size.clamp_(low, high)
+        if parameters.aspect is not None:
+            # What leaves no room to stretch is the size, not the other way round: it would take area away.
+            width, height = self._log_sides[parameters.bitmap.long()].unbind(1)
+            room, most = high - parameters.log_size, math.log(self._problem.settings.max_stretch)
+            parameters.aspect.clamp_((2 * (height - room)).clamp(min=-most), (2 * (room - width)).clamp(max=most))
+            longest = torch.maximum(width + parameters.aspect / 2, height - parameters.aspect / 2)
+            parameters.log_size.clamp_(low - longest, torch.full_like(room, high))
         reach = torch.exp(parameters.log_size) / 2
         parameters.position[:, 0].clamp_(-reach, self._width + reach)
         parameters.position[:, 1].clamp_(-reach, self._height + reach)

@@ -9,6 +9,7 @@ from krita_diffbmp.card import Card
 from krita_diffbmp.problem import Settings
 from krita_diffbmp.qt import (
     QComboBox,
+    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -189,6 +190,20 @@ class SettingsForm(QWidget):
         self.form.activated.connect(self._form_chosen)
 
     def _add_advanced(self, form: Any) -> None:
+        self.max_stretch = QDoubleSpinBox()
+        self.max_stretch.setRange(1.0, 4.0)
+        self.max_stretch.setSingleStep(0.25)
+        self.max_stretch.setSuffix(i18n(" times"))
+        self.max_stretch.setSpecialValueText(i18n("Not at all"))  # at the least
+        fields.row(
+            form,
+            i18n("Stretch:"),
+            self.max_stretch,
+            i18n(
+                "How much wider or narrower than your bitmap an instance may become. The picture comes closer to the "
+                "target; it is computed on the processor."
+            ),
+        )
         self.working_size = QSpinBox()
         self.working_size.setRange(32, 8192)
         self.working_size.setSingleStep(128)
@@ -218,6 +233,7 @@ class SettingsForm(QWidget):
             ("cuda", i18n("Graphics card (CUDA)"), i18n("Needs an NVIDIA card and a PyTorch with CUDA.")),
         )
         fields.row(form, i18n("Compute on:"), self.device, self._device_tips())
+        self.max_stretch.valueChanged.connect(self._edited)
         self.working_size.valueChanged.connect(self._quality_edited)
         self.seed.valueChanged.connect(self._edited)
         self.device.activated.connect(self._edited)
@@ -236,6 +252,7 @@ class SettingsForm(QWidget):
             seed=self.seed.value(),
             device=self.device.currentData(),
             working_size=self.working_size.value(),
+            max_stretch=round(self.max_stretch.value(), 2),
         )
         return Choices(settings, self.form_wanted, self.unfold.isChecked())
 
@@ -251,6 +268,7 @@ class SettingsForm(QWidget):
         self.alpha_max.setValue(round(settings.alpha_max * 100))
         self.working_size.setValue(settings.working_size)
         self.seed.setValue(settings.seed)
+        self.max_stretch.setValue(settings.max_stretch)
         for combo, key in ((self.background, settings.background), (self.device, settings.device)):
             combo.setCurrentIndex(combo.findData(key))
         self.form_wanted = choices.form

@@ -25,6 +25,8 @@ from studio import (
 )
 
 from krita_diffbmp.canvas.document import Document
+from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.readback import read_back
 from krita_diffbmp.canvas.records import read_records
 from krita_diffbmp.job import Phase
 from krita_diffbmp.problem import Freeze
@@ -220,6 +222,27 @@ def test_instances_are_added_and_deleted_ones_replaced():
     panel().refine_form.replace_deleted.click()
     yield from refine_by("refine")
     assert len(names(easel.results()[-1])) == count, "and are replaced where that is chosen"
+
+
+@cases("live", "painted")
+def test_stretched_instances_are_written_read_back_and_refined(form):
+    easel = Easel(240, 180)
+    yield from show_docker()
+    group = yield from first_run(easel, max_size=60, max_stretch=3, form=form)
+
+    def proportions(version):
+        parts = {part.layer.name: part for part in read_back(Document(easel.document), Layer(version)).parts}
+        return {name: np.reshape(part.stretch or (1, 0, 0, 1), (2, 2)).diagonal() for name, part in parts.items()}
+
+    before = proportions(group)
+    widths = [np.log(width / height) for width, height in before.values()]
+    assert len(before) == 20 and 0.1 < np.abs(widths).max() < np.log(3) + 1e-3, widths
+    yield understood("20 instances, nothing changed")
+    set_refine()
+    yield from refine_by("refine")
+    after = proportions(easel.results()[-1])
+    assert all(np.abs(after[name] - before[name]).max() < 1e-3 for name in before), "a refinement keeps proportions"
+    return notice()
 
 
 def test_versions_are_shown_by_choice():

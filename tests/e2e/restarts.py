@@ -28,6 +28,7 @@ CHOSEN = Choices(
         seed=99,
         device="cpu",
         working_size=640,
+        max_stretch=1.75,
     ),
     "painted",
     True,
@@ -47,6 +48,7 @@ def choose():
         seed=99,
         device="cpu",
         working_size=640,
+        max_stretch=1.75,
         form="painted",
     )
     panel().form.unfold.click()

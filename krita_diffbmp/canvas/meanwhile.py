@@ -24,14 +24,11 @@ class States:
 
     @staticmethod
     def of(document: Document, reading: Reading) -> States:
-        found = {}
-        for part in reading.parts:
-            layer = document.layer(part.layer.id) if part.kind is not Kind.FIXED else None
-            if layer is not None:
-                found[part.layer.id] = state_of(layer, document)
         group = document.layer(reading.group.id)
-        there = {layer.id for layer in layers_in(group)} if group is not None else set()
-        return States(found, frozenset(there - found.keys()))
+        there = {layer.id: layer for layer in layers_in(group)} if group is not None else {}
+        instances = [part.layer.id for part in reading.parts if part.kind is not Kind.FIXED and part.layer.id in there]
+        found = {layer_id: state_of(there[layer_id], document) for layer_id in instances}
+        return States(found, frozenset(there.keys() - found.keys()))
 
 
 def changed_since(before: States, expected: Mapping[str, int], document: Document, group: Layer) -> int:

@@ -50,8 +50,12 @@ def check_refine(document: Document | None, target: Layer | None, group: Layer |
         )
     check_document(document)
     check_target(target, group)
-    if not group.children():
-        raise DiffBmpError(f"No instance is left in “{group.name}”: undo that, or optimize anew.")
+
+
+def check_left(reading: Reading) -> None:
+    """Raises DiffBmpError where nothing is left to refine."""
+    if not reading.parts:
+        raise DiffBmpError(f"No instance is left in “{reading.group.name}”: undo that, or optimize anew.")
 
 
 def capture_refine(
@@ -74,6 +78,7 @@ def capture_refine(
     """
     group = document.layer(reading.group.id)
     check_refine(document, target, group)
+    check_left(reading)
     check_version(document)
     document.handle.waitForDone()
     look = look_of(target, document, within=document.area)

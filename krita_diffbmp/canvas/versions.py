@@ -117,16 +117,25 @@ class State:
     shown: dict[str, str] = field(default_factory=dict)  # by version that is gone, the group that we showed again
     visible: set[str] = field(default_factory=set)  # versions that were, at the last look
 
-    def note_visible(self) -> None:
-        layers = {version: self.document.layer(version) for version in self.hidden}
-        # Of one that is gone it is known from before.
-        gone = {version for version in self.visible if layers.get(version) is None}
-        self.visible = gone | {version for version, layer in layers.items() if layer is not None and layer.visible}
+    def layers(self) -> dict[str, Layer]:
+        """Of all groups that are known here, those that there are."""
+        wanted = {*self.hidden, *self.hidden.values(), *self.shown, *self.shown.values()}
+        found = {layer.id: layer for layer in map(Layer, self.document.handle.topLevelNodes()) if layer.id in wanted}
+        for group_id in wanted - found.keys():  # for which Krita looks through every layer
+            layer = self.document.layer(group_id)
+            if layer is not None:
+                found[group_id] = layer
+        return found
 
-    def was_up(self, version: str) -> bool:
+    def note_visible(self, layers: dict[str, Layer]) -> None:
+        # Of one that is gone it is known from before.
+        gone = {version for version in self.visible if version not in layers}
+        self.visible = gone | {version for version in self.hidden if version in layers and layers[version].visible}
+
+    def was_up(self, version: str, there: dict[str, Layer]) -> bool:
         """Whether a version that is gone was seen, or would have been but for others that are gone as well."""
         return version in self.visible or any(
-            self.document.layer(later) is None and self.was_up(later)
+            later not in there and self.was_up(later, there)
             for later, previous in self.hidden.items()
             if previous == version
         )
@@ -147,7 +156,7 @@ def state_of(document: Document) -> State:
         layer = document.layer(previous) if previous and document.layer(group_id) is not None else None
         if layer is not None and not layer.visible:
             state.hidden[group_id] = previous
-    state.note_visible()
+    state.note_visible(state.layers())
     _states.append(state)
     return state
 
@@ -160,22 +169,22 @@ def follow_undo(document: Document) -> bool:
     state = state_of(document)
     if not state.hidden and not state.shown:
         return False
-    changed = False
+    changed, there = False, state.layers()
     for version, previous in list(state.hidden.items()):
         # Where two steps were undone at once, the previous version is gone as well, and shown once it is back. One that
         # was hidden when it went has left no gap.
-        if document.layer(version) is None and document.layer(previous) is not None and state.was_up(version):
+        if version not in there and previous in there and state.was_up(version, there):
             del state.hidden[version]
             if set_visible(document, previous, True):
                 state.shown[version] = previous
                 changed = True
     for version, previous in list(state.shown.items()):
-        if document.layer(version) is not None:
+        if version in there:
             del state.shown[version]
             if set_visible(document, previous, False):
                 state.hidden[version] = previous
                 changed = True
-    state.note_visible()
+    state.note_visible(there)
     if changed:
         document.handle.refreshProjection()
     return changed

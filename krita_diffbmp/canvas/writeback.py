@@ -77,6 +77,7 @@ class WriteBack(QObject):
         self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
+        self.is_unchecked = True  # Krita's events have had their turn since the document was looked at
         self.copied: dict[str, int] = {}  # what instances were like when they were copied, by layer id
         self.changed_meanwhile = 0  # layers that are not in the new version as the artist has left them
 
@@ -107,6 +108,7 @@ class WriteBack(QObject):
         if is_dialog_open() and not self.is_cancelled:
             QTimer.singleShot(PAUSE, self.advance)
             return
+        self.is_unchecked = True
         until = time.monotonic() + BUDGET
         try:
             waits = False
@@ -145,7 +147,9 @@ class WriteBack(QObject):
             except StopIteration as end:
                 return end.value
             yield waits
-            self.check_document()
+            if self.is_unchecked:  # to look at Krita's documents costs as much as to make a layer
+                self.check_document()
+                self.is_unchecked = False
 
     def next_piece(self) -> Generator[bool, None, Any]:
         """The next piece once it is made; raises what has failed in making it."""
@@ -333,6 +337,8 @@ class WriteBack(QObject):
         document.set_annotation(KEY, DESCRIPTION, records)
         for layer in filter(None, map(document.layer, self.outdated)):
             layer.node.remove()
+        if self.place.refinement is not None:
+            below.node.setCollapsed(True)  # each new layer moves every row of the list, which takes seconds of many
         below.node.parentNode().addChildNode(group, below.node)  # the one change to the artist's layers
         if self.place.refinement is not None:
             hide_replaced(document, result.id)

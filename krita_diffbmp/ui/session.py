@@ -16,7 +16,7 @@ from krita_diffbmp.canvas.pulse import layers_in
 from krita_diffbmp.canvas.readback import holds_instances, read_back
 from krita_diffbmp.canvas.reading import Reading
 from krita_diffbmp.canvas.records import load
-from krita_diffbmp.canvas.refine import capture_refine, check_refine
+from krita_diffbmp.canvas.refine import capture_refine, check_left, check_refine
 from krita_diffbmp.canvas.tools import is_at_rest, is_hand_on
 from krita_diffbmp.canvas.versions import Version, follow_undo, show_version, versions_of
 from krita_diffbmp.card import Card, find_card
@@ -192,7 +192,7 @@ class Session(QObject):
         understood = problem = ""
         if memory.reading is not None:
             understood = str(memory.reading.changes)
-            problem = problem_of(check_refine, document, target, result)
+            problem = problem_of(check_refine, document, target, result) or problem_of(check_left, memory.reading)
         names = tuple(layer.name for layer in (target, group, result) if layer is not None)
         return Picked(document, target, group, result, understood, memory.versions, (), names, problem, "")
 
@@ -440,6 +440,9 @@ class Session(QObject):
             twin = next((layer for layer in layers_in(chosen) if layer.name == active.name), chosen)
             awaited = chosen if active.id == before else twin
             document.handle.setActiveNode(awaited.node)
+            hidden = document.layer(before)
+            if hidden is not None and not hidden.visible:
+                hidden.node.setCollapsed(True)  # which Krita has unfolded for the layer that was current
             memory.awaited, memory.patience_ends = awaited.id, time.monotonic() + PATIENCE
 
     def _memory_of(self, document: Document | None) -> Memory | None:

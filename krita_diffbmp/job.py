@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -46,7 +45,6 @@ class Job(QObject):
         self.captured: Capture | None = None
         self.written = (0, 0)  # layers made, layers in all
         self.is_quiet = False  # the latest run is one that nobody has asked for by a button
-        self.outdated: Sequence[str] = ()
         self._worker: Worker | None = None
         self._writeback: WriteBack | None = None
         self._timer = QTimer(self)
@@ -122,11 +120,9 @@ class Job(QObject):
         live: bool = False,
         is_quiet: bool = False,
         removed: int = 0,
-        outdated: Sequence[str] = (),
     ) -> None:
         """live: whether the instances of a first run become image shapes; paint layers otherwise. is_quiet: nobody has
-        asked for the run by a button: it makes way for whatever else comes. removed: see `thin_out`. outdated: ids of
-        hidden groups that the result takes the room of.
+        asked for the run by a button: it makes way for whatever else comes. removed: see `thin_out`.
 
         Raises DiffBmpError while another run is on.
         """
@@ -135,7 +131,7 @@ class Job(QObject):
         predecessor = self._worker if self._worker is not None and self._worker.is_alive() else None
         self.captured = captured
         self.written = (0, 0)
-        self.is_quiet, self.outdated = is_quiet, outdated
+        self.is_quiet = is_quiet
         self._worker = Worker(captured, live, removed, predecessor)
         self._worker.start()
         self._timer.start()
@@ -226,7 +222,6 @@ class Job(QObject):
             result.placements,
             captured.problem.settings,
             psnr=result.psnr,
-            outdated=self.outdated,
             parent=self,
         )
         writeback.progress.connect(self._layer_made)

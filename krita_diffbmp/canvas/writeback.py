@@ -8,7 +8,7 @@ above the one that it goes on from, which is hidden; `versions.py` says what und
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -58,17 +58,15 @@ class WriteBack(QObject):
         settings: Settings,
         name: str = "",
         psnr: float | None = None,
-        outdated: Sequence[str] = (),
         parent: QObject | None = None,
     ) -> None:
         """feed: of a piece for each entry of the plan that is not copied, in that order: a LivePiece where the entry
         is live, a RawPiece otherwise. name: of the new group; by default made of the target's name and the settings.
-        psnr: dB, of the result. outdated: ids of hidden groups that make room for it, each in an undo step of its own
-        before that of the result.
+        psnr: dB, of the result.
         """
         super().__init__(parent)
         self.place, self.feed, self.plan = place, feed, plan
-        self.placements, self.settings, self.psnr, self.outdated = placements, settings, psnr, outdated
+        self.placements, self.settings, self.psnr = placements, settings, psnr
         self.total = len(plan)
         self.name = name or self.default_name()
         self.primitives = list(place.primitives)  # of which the instances are
@@ -335,8 +333,6 @@ class WriteBack(QObject):
         self.changed_meanwhile = self.count_changes(below)
         # First, so that nobody meets the group without its record.
         document.set_annotation(KEY, DESCRIPTION, records)
-        for layer in filter(None, map(document.layer, self.outdated)):
-            layer.node.remove()
         if self.place.refinement is not None:
             below.node.setCollapsed(True)  # each new layer moves every row of the list, which takes seconds of many
         below.node.parentNode().addChildNode(group, below.node)  # the one change to the artist's layers

@@ -78,7 +78,8 @@ class RefineForm(QWidget):
         self.continuous.setToolTip(
             i18n(
                 "Refines the surroundings of an edit by itself, about a second after it: the next edit ends that at "
-                "once. Every time is one undo step, and the latest few versions are kept, hidden."
+                "once. Every time is a version and one undo step. Switching it off takes all but the latest three of "
+                "them away, in one undo step."
             )
         )
         fields.row(form, i18n("Steps:"), self.steps, tip)

@@ -17,6 +17,7 @@ from krita_diffbmp.canvas.readback import holds_instances, read_back
 from krita_diffbmp.canvas.reading import Reading
 from krita_diffbmp.canvas.records import load
 from krita_diffbmp.canvas.refine import capture_refine, check_left, check_refine
+from krita_diffbmp.canvas.removal import remove_at_once
 from krita_diffbmp.canvas.tools import is_at_rest, is_hand_on
 from krita_diffbmp.canvas.versions import Version, follow_undo, show_version, versions_of
 from krita_diffbmp.card import Card, find_card
@@ -64,6 +65,7 @@ class Memory:
     reading: Reading | None = None  # of the result that is picked
     versions: tuple[tuple[str, str], ...] = ()
     rounds: list[str] = field(default_factory=list)  # ids of the versions that the continuous mode has made
+    is_untidy: bool = False  # of these, more are to be taken away than are kept
     awaited: str = ""  # id of the layer that Krita is about to make current for us: until then selections mean nothing
     patience_ends: float = 0.0  # when it should have done so
 
@@ -158,6 +160,8 @@ class Session(QObject):
         if memory is None:
             memory = Memory(document)
             self._memory.append(memory)
+        if memory.is_untidy and not self.continuous.is_on and not self.job.busy and is_at_rest(document):
+            self._tidy(memory)
         if memory.awaited and (selection.active is None or selection.active.id != memory.awaited):
             if time.monotonic() < memory.patience_ends:
                 selection = memory.selection or selection
@@ -286,15 +290,17 @@ class Session(QObject):
     def _refine_around(self, memory: Memory, result: Layer) -> None:
         try:
             captured = self._captured(0, min(self.choices.refine.steps, CONTINUOUS_STEPS))
-            self.job.start(around_edits(captured), is_quiet=True, outdated=self._outdated(memory))
+            self.job.start(around_edits(captured), is_quiet=True)
         except Exception as failure:
             self._refuse(failure)
 
-    def _outdated(self, memory: Memory) -> tuple[str, ...]:
-        """Versions that edits have brought about, but for the latest few; the shown one is about to be among these."""
+    def _tidy(self, memory: Memory) -> None:
+        """Takes away the hidden versions that edits have brought about, but for the latest few, in one undo step."""
+        memory.is_untidy = False
         layers = [memory.document.layer(group_id) for group_id in memory.rounds]
-        hidden = [layer.id for layer in layers if layer is not None and not layer.visible]
-        return tuple(hidden[: max(0, len(hidden) - ROUNDS_KEPT + 1)])
+        hidden = [layer for layer in layers if layer is not None and not layer.visible]
+        if len(hidden) > ROUNDS_KEPT:
+            remove_at_once(memory.document, hidden[:-ROUNDS_KEPT])
 
     def _captured(self, added: int, steps: int | None = None) -> Capture:
         """What is picked to be refined, read anew. Raises DiffBmpError with a sentence for the docker."""
@@ -355,6 +361,8 @@ class Session(QObject):
         self.continuous.switch(on)
         if not on:
             self.job.yield_way()
+        for memory in self._memory:
+            memory.is_untidy = not on and bool(memory.rounds)
         self.continuous_changed.emit()
 
     def toggle_continuous(self) -> None:

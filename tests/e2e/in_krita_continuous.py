@@ -129,22 +129,34 @@ def only_one_is_shown(easel):
 
 
 @limit(150)
-def test_the_layer_list_does_not_fill():
+def test_each_round_is_one_undo_step_and_switching_off_leaves_few_versions():
     easel = Easel(240, 180)
     document = easel.document
     first = yield from switched_on(easel)
     held = []
     for number in range(7):
-        group = session().picked.result.node
+        group, rows = session().picked.result.node, undo_rows()
         yield from hands.move(document, group.childNodes()[3 * number], 10, -6)
         yield Until(lambda group=group: session().picked.result.node != group and phase() is Phase.IDLE, WAIT, "it")
+        assert undo_rows() == rows + 2, "the edit and the round"
         held.append(round(memory()))
     yield only_one_is_shown(easel)
+    everything = easel.results()
+    assert len(everything) == 8 and everything[-1].visible()
+    shown, current = composite(document), document.activeNode()
+    trigger("diffbmp_continuous")
+    yield Until(lambda: len(easel.results()) == 5, 5, "the older versions to go")
+    yield 0.5
     there = easel.results()
-    assert there[-1].visible() and len(there) == 5 and first in there, [node.name() for node in there]
-    session().set_continuous(False)
+    assert there == [first, *everything[4:]], [node.name() for node in there]
+    assert document.activeNode() == current and session().picked.result.node == there[-1] and there[-1].visible()
+    assert np.array_equal(composite(document), shown)
+    yield from hands.undo(document)
+    assert easel.results() == everything, "one undo step"
+    yield from hands.redo(document)
+    assert easel.results() == there
     for action in ("edit_undo", "edit_redo"):
-        for _ in range(12):
+        for _ in range(15):
             trigger(action)
             yield 0.4
             yield only_one_is_shown(easel)

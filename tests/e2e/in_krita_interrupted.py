@@ -97,7 +97,7 @@ def test_closing_the_document_while_a_round_after_an_edit_goes_on(when):
     yield over()
     assert not Krita.instance().documents() and session().continuous.is_on
     assert not session().picked.result
-    assert "closed" in notice() or when == "writing" and notice().startswith("Refined"), notice()
+    assert "closed" in notice() or (when == "writing" and notice().startswith("Refined")), notice()
     yield 1.5
 
 

@@ -36,7 +36,8 @@ from krita_diffbmp.problem import DiffBmpError, Placements, Problem, Progress, R
 
 # Learning rates at the start of a run, in the natural unit of each parameter and step.
 POSITION_RATE = 0.01  # of the target's long side
-ROTATION_RATE = 0.4  # rad
+ROTATION_RATE = 0.4  # rad, of bitmaps that are not slim: a turn moves the ends of slim ones far for their width
+SLIM, SLOWEST_TURN = 0.45, 0.6
 SIZE_RATE = 0.15  # relative
 OPACITY_RATE = 0.45  # logit
 COLOR_RATE = 0.3  # logit
@@ -118,7 +119,8 @@ class Optimization:
         self._capacity = float(capacity)
         self._holes = HoleWeight(self._capacity)
         self._softened: tuple[float, Bitmaps] = (0.0, self._sharp)
-        self._optimizer, self._rates = _adam(self._parameters, max(self._size))
+        slimness = float(self._thumbnails.slimness()[self._parameters.bitmap.long()].mean())
+        self._optimizer, self._rates = _adam(self._parameters, max(self._size), slimness)
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 
         self._step = 0
@@ -424,11 +426,14 @@ def choose_device(problem: Problem) -> tuple[torch.device, tuple[str, ...]]:
     return torch.device("cpu"), tuple(notes)
 
 
-def _adam(parameters: Parameters, side: int) -> tuple[Adam, tuple[float, ...]]:
-    """Adam over the parameters, and the rate of each at the start of the run."""
+def _adam(parameters: Parameters, side: int, slimness: float) -> tuple[Adam, tuple[float, ...]]:
+    """Adam over the parameters, and the rate of each at the start of the run.
+
+    `slimness` is the mean of that of `Thumbnails`.
+    """
     rates = {
         "position": POSITION_RATE * side,
-        "rotation": ROTATION_RATE,
+        "rotation": ROTATION_RATE * min(max(slimness / SLIM, SLOWEST_TURN), 1.0),
         "log_size": SIZE_RATE,
         "opacity": OPACITY_RATE,
         "color": COLOR_RATE,

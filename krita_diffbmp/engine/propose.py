@@ -37,6 +37,21 @@ class Thumbnails:
     cells: Tensor  # [P, C + 1, CELLS, CELLS]
     sizes: Tensor  # [P, 2] height and width in bitmap px
 
+    def slimness(self) -> Tensor:
+        """How far each bitmap reaches across, relative to along: [P] from 0, a line, to 1; standard deviations."""
+        alpha = self.cells[:, -1] / self.cells[:, -1].sum((1, 2), keepdim=True).clamp(min=1e-12)
+        centre = (torch.arange(CELLS, device=alpha.device) + 0.5) / CELLS - 0.5
+        height, width = self.sizes.T
+        y, x = height[:, None] * (alpha.sum(2) * centre), width[:, None] * (alpha.sum(1) * centre)
+        mean_y, mean_x = y.sum(1), x.sum(1)
+        cell = 1 / (12 * CELLS * CELLS)  # the variance within one
+        by_y = height.square() * ((alpha.sum(2) * centre.square()).sum(1) + cell) - mean_y.square()
+        by_x = width.square() * ((alpha.sum(1) * centre.square()).sum(1) + cell) - mean_x.square()
+        both = height * width * torch.einsum("pij,i,j->p", alpha, centre, centre) - mean_y * mean_x
+        middle, reach = (by_y + by_x) / 2, torch.hypot((by_y - by_x) / 2, both)
+        slimness: Tensor = ((middle - reach) / (middle + reach)).clamp(min=0).sqrt()
+        return slimness
+
 
 def thumbnails(bitmaps: Bitmaps) -> Thumbnails:
     """Of the finest level that there is of each bitmap."""

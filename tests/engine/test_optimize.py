@@ -123,6 +123,17 @@ def test_instances_are_stretched_within_the_limits():
     assert sides.max() < 0.4 * 48 + 1e-3 and sides.max(1).min() > 0.1 * 48 - 1e-3
 
 
+def test_slim_bitmaps_turn_more_slowly():
+    def rates(*bitmaps):
+        return Optimization(problem(bitmaps=bitmaps))._rates
+
+    round_ones, strokes = rates(Bitmap("dab", dab())), rates(Bitmap("stroke", np.ones((4, 40, 4), np.float32)))
+    assert round_ones[1] == optimize.ROTATION_RATE and strokes[1] == optimize.SLOWEST_TURN * round_ones[1]
+    assert round_ones[:1] + round_ones[2:] == strokes[:1] + strokes[2:]
+    between = rates(Bitmap("dab", dab()), Bitmap("stroke", np.ones((4, 40, 4), np.float32)))
+    assert strokes[1] <= between[1] <= round_ones[1]
+
+
 def test_stretching_takes_place_on_the_processor(monkeypatch):
     monkeypatch.setattr(optimize, "cuda_trouble", lambda: "")
     monkeypatch.setattr(optimize, "find_card", lambda: Card("NVIDIA H100", 80000))

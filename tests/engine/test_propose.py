@@ -59,6 +59,16 @@ def test_thumbnails_are_means():
     torch.testing.assert_close(thumbs.cells[1, :, 3, 3], torch.tensor([0.72, 0.32, 0.08, 0.8]))
 
 
+def test_slimness_is_breadth_over_length_however_it_lies():
+    disc, bar = thumbnails(bitmaps()).slimness().tolist()
+    assert disc == pytest.approx(1, abs=1e-3) and bar == pytest.approx(8 / 32, abs=1e-3)
+    y, x = np.mgrid[0:64, 0:64] + 0.5
+    along, across = (x + y - 64) / math.sqrt(2), (y - x) / math.sqrt(2)
+    diagonal = np.ones((64, 64, 4), np.float32)
+    diagonal[..., 3] = (np.abs(along) < 36) & (np.abs(across) < 9)
+    assert thumbnails(pyramid.pack([diagonal])).slimness().item() == pytest.approx(0.25, abs=0.05)
+
+
 def test_a_place_is_sought_where_the_picture_is_worst_with_the_best_tint():
     fresh = proposed(spot(), nothing())
     reach = torch.exp(fresh.log_size)

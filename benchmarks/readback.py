@@ -1,16 +1,20 @@
-"""How long it takes in real Krita to read a group of instances back, and to write a refined version of it.
+"""How exactly and how fast a group of instances is read back in real Krita, and how fast it is written anew.
 
     python3 benchmarks/readback.py [REPEATS]
 
-Every measurement has a Krita of its own under Xvfb, with a document of 1024 x 1024 px in front, and reads and writes
-in it once. "poll" is what `holds_instances` and `follow_undo` take together, at every tick of the docker. "20 moved"
-and "all new" are new versions in which so many instances changed, from `WriteBack.start` until `done`; "gap" is the
-longest pause of a 20 ms timer until 1 s later. "px off" is how far the farthest pose lies from what was written.
+Every measurement has a Krita of its own under Xvfb, with a document of 1024 x 1024 px in front and the engine's own
+pieces in it. "poll" is what `holds_instances` and `follow_undo` take together, at every tick of the docker. "off" is by
+how much poses differ at most from what was written, in px, radians and relative scale. "20 moved" and "all new" are new
+versions in which so many instances changed, from `WriteBack.start` until `done`; "gap" is the longest pause of a 20 ms
+timer until 1 s later. "round trip" is by how many levels of 255 any pixel of the document differs once all layers were
+made anew of what was read. Then the file is saved, and opened and read again each time that Krita has scaled, cropped
+or turned the whole image: "changed" instances are those taken for changed by hand.
 Between the runs' medians and their worst, judge by the median: other work on the machine shows.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import sys
@@ -18,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +31,100 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests/ca
 
 SIDE = 1024  # px of the document
 COUNT = 1000
+LEAVES = (40, 90, 160)  # px
 CASES = ("live", "painted", "painted U16")
+# What Krita does to the whole image; the scale, turn in radians and shift in px that this is.
+CHANGES: dict[str, tuple[Callable[[Any], Any], tuple[float, float, float, float]]] = {
+    "reopened": (lambda d: None, (1, 0, 0, 0)),
+    "50 %": (lambda d: d.scaleImage(SIDE // 2, SIDE // 2, 72, 72, "Bicubic"), (0.5, 0, 0, 0)),
+    "200 %": (lambda d: d.scaleImage(2 * SIDE, 2 * SIDE, 72, 72, "Bicubic"), (2, 0, 0, 0)),
+    "cropped": (lambda d: d.crop(100, 60, 800, 900), (1, 0, -100, -60)),
+    "turned": (lambda d: d.rotateImage(math.pi / 2), (1, math.pi / 2, SIDE, 0)),
+}
+OFF = ("off px", "off rad", "off scale")
 
 
 def timed(call: Callable[[], Any], times: int = 5) -> tuple[Any, float]:
-    """What it returns, and the median of its seconds."""
+    """What it returns, and the median of its milliseconds."""
     seconds = []
     result = None
     for _ in range(times):
         began = time.monotonic()
         result = call()
         seconds.append(time.monotonic() - began)
-    return result, statistics.median(seconds)
+    return result, 1000 * statistics.median(seconds)
 
 
-def measure(form: str) -> Generator[Any, None, dict[str, float]]:
-    """Runs inside Krita."""
+def pieces_of(problem: Any, placements: Any, place: Any, live: bool) -> list[Any]:
+    from krita_diffbmp.engine.pieces import live_pieces, painted_pieces
+
+    if live:
+        return list(live_pieces(problem, placements))
+    return [place.space.raw_piece(piece) for piece in painted_pieces(problem, placements)]
+
+
+def first_run(form: str) -> Generator[Any, None, tuple[Any, ...]]:
+    """A document, its target, a result with random instances, and their (x, y, rotation, scale)."""
     import numpy as np
-    from krita_harness.inside import Ticks, memory
+    from known import take
+    from krita_harness.inside import paint_layer, refresh
     from krita_harness.steps import Until
-    from pieces import png
     from writeback import leaf
-    from written import group_of, listen, scene, write
+    from written import group_of, listen, scene
+
+    from krita_diffbmp.canvas.plan import plan_for
+    from krita_diffbmp.canvas.writeback import WriteBack
+    from krita_diffbmp.feed import Feed
+    from krita_diffbmp.problem import Placements, Settings
+
+    document, target, group, _ = yield from scene(SIDE, SIDE, depth="U16" if "U16" in form else "U8")
+    full, kind = (65535, np.uint16) if "U16" in form else (255, np.uint8)
+    for size in LEAVES:
+        pixels = leaf(size, 0.3, size)
+        for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+            pixels[corner][3] = 1  # so that its box is halved exactly, and its centre stays
+        stored = np.rint(pixels[..., [2, 1, 0, 3]] * full).astype(kind)
+        paint_layer(document, f"leaf of {size}", stored, 200, 200, group)
+    group.childNodes()[0].remove()
+    refresh(document)
+    captured = take(document, target, group, Settings(max_size=0.0))
+    rng = np.random.default_rng(0)
+    bitmap = rng.integers(0, len(LEAVES), COUNT).astype(np.int32)
+    sizes = np.exp(rng.uniform(np.log(0.02), np.log(0.2), COUNT)) * SIDE
+    longest = np.array([max(each.pixels.shape[:2]) for each in captured.problem.bitmaps])
+    placed = Placements(
+        position=rng.uniform(0, SIDE, (COUNT, 2)).astype(np.float32),
+        rotation=rng.uniform(-3, 3, COUNT).astype(np.float32),
+        scale=(sizes / longest[bitmap]).astype(np.float32),
+        opacity=rng.uniform(0.2, 1, COUNT).astype(np.float32),
+        color=rng.uniform(0, 1, (COUNT, 3)).astype(np.float32),
+        bitmap=bitmap,
+    )
+    feed: Feed[Any] = Feed()
+    for piece in pieces_of(captured.problem, placed, captured.place, form == "live"):
+        feed.put(piece, 0)
+    writeback = WriteBack(
+        captured.place, feed, plan_for(captured.place, placed, None, form == "live"), placed, Settings()
+    )
+    written = listen(writeback)
+    yield 1
+    writeback.start()
+    yield Until(lambda: written.said, 300)
+    yield 1
+    poses = [
+        (*map(float, placed.position[i]), float(placed.rotation[i]), float(placed.scale[i]), 1.0) for i in range(COUNT)
+    ]
+    return document, target, group_of(document, written), poses
+
+
+def measure() -> Generator[Any, None, dict[str, float]]:
+    """Runs inside Krita, on the case that the environment names."""
+    import numpy as np
+    from krita import Krita
+    from krita_harness.inside import Ticks, composite, memory
+    from krita_harness.steps import Until
+    from readings import errors
+    from written import listen
 
     from krita_diffbmp.canvas.document import Document
     from krita_diffbmp.canvas.layers import Layer
@@ -57,50 +134,33 @@ def measure(form: str) -> Generator[Any, None, dict[str, float]]:
     from krita_diffbmp.canvas.versions import follow_undo
     from krita_diffbmp.canvas.writeback import WriteBack
     from krita_diffbmp.feed import Feed
-    from krita_diffbmp.problem import LivePiece, PaintedPiece, Settings
+    from krita_diffbmp.problem import Settings
 
-    document, target, _, place = yield from scene(SIDE, SIDE, depth="U16" if "U16" in form else "U8")
-    rng = np.random.default_rng(0)
-
-    def piece_at(index: int, x: float, y: float, turn: float, opacity: float) -> LivePiece | PaintedPiece:
-        size = sizes[index]
-        if form != "live":
-            return PaintedPiece(int(x) - size // 2, int(y) - size // 2, leaf(size, turn, index), opacity)
-        a, b = np.cos(turn), np.sin(turn)
-        matrix = (a, b, -b, a, x - (a - b) * size / 2, y - (a + b) * size / 2)
-        return LivePiece(png(leaf(size, 0.0, index)), size, size, matrix, opacity)
-
-    sizes = [int(size) for size in rng.uniform(0.02, 0.2, COUNT) * SIDE]
-    values = [
-        (float(x), float(y), float(turn), 1.0, float(opacity))
-        for x, y, turn, opacity in rng.uniform((0, 0, -3, 0.2), (SIDE, SIDE, 3, 1), (COUNT, 4))
-    ]
-    pieces = [piece_at(i, *values[i][:3], values[i][4]) for i in range(COUNT)]
-    yield 1
-    written = yield from write(place, pieces, values)
-    wrapped, group = Document(document), group_of(document, written)
+    form = os.environ["READBACK_CASE"]
+    document, target, group, poses = yield from first_run(form)
+    path, group_id = str(Path("written.kra").absolute()), Layer(group).id
+    assert document.saveAs(path)
+    wrapped = Document(document)
     _, poll = timed(lambda: (holds_instances(wrapped, Layer(group)), follow_undo(wrapped)))
     reading, read = timed(lambda: read_back(wrapped, Layer(group)))
     assert str(reading.changes) == f"{COUNT} instances, nothing changed", str(reading.changes)
-    off = max(
-        float(np.hypot(p.position[0] - v[0], p.position[1] - v[1])) for p, v in zip(reading.parts, values, strict=True)
-    )
-    captured, capture = timed(lambda: capture_refine(wrapped, Layer(target), reading, Settings()), 3)
-    report = {"poll ms": 1000 * poll, "read ms": 1000 * read, "px off": off, "capture ms": 1000 * capture}
-    start = captured.problem.start.placements
+    report = {"poll ms": poll, "read ms": read, **dict(zip(OFF, map(float, errors(reading.parts, poses)), strict=True))}
+    captured, report["capture ms"] = timed(lambda: capture_refine(wrapped, Layer(target), reading, Settings()), 3)
+    start, place = captured.problem.start.placements, captured.place
     for what, count in (("20 moved", 20), ("all new", COUNT)):
-        position = start.position.copy()
-        position[:count] += 3
-        placed = replace(start, position=position)
-        plan = plan_for(captured.place, placed, np.arange(COUNT, dtype=np.int32), False)
+        rotation = start.rotation.copy()
+        rotation[:count] = np.nextafter(rotation[:count], np.float32(9))
+        placed = replace(start, rotation=rotation)
+        plan = plan_for(place, placed, np.arange(COUNT, dtype=np.int32), False)
+        pieces = pieces_of(captured.problem, start, place, form == "live")
         feed: Feed[Any] = Feed()
         for entry in plan:
             if not entry.copied:
-                piece = pieces[entry.index]
-                feed.put(piece if isinstance(piece, LivePiece) else place.space.raw_piece(piece), 0)
+                feed.put(pieces[entry.index], 0)
+        before = composite(document).astype(int)
         yield 1
         held, ticks, began = memory(), Ticks(), time.monotonic()
-        writeback = WriteBack(captured.place, feed, plan, placed, Settings())
+        writeback = WriteBack(place, feed, plan, placed, Settings())
         said = listen(writeback).said
         writeback.start()
         yield Until(lambda said=said: said, 300)
@@ -109,21 +169,43 @@ def measure(form: str) -> Generator[Any, None, dict[str, float]]:
         report[f"{what} gap"] = float(ticks.stop().max())
         report[f"{what} MB"] = memory() - held
         assert said[0][0] == "done", said
+        document.waitForDone()
+        report[f"{what} round trip"] = np.abs(composite(document) - before).max() / (257 if "U16" in form else 1)
         version = wrapped.layer(said[0][1])
         assert version is not None
+        again = read_back(wrapped, version)
+        assert str(again.changes) == f"{COUNT} instances, nothing changed", str(again.changes)
         version.node.remove()
         group.setVisible(True)
         document.refreshProjection()
         yield 1
+    document.setModified(False)
+    document.close()
+    for what, (change, similarity) in CHANGES.items():
+        document = Krita.instance().openDocument(path)
+        Krita.instance().activeWindow().addView(document)
+        yield 3
+        change(document)
+        document.waitForDone()
+        yield 1
+        document.waitForDone()
+        wrapped = Document(document)
+        reopened = wrapped.layer(group_id)
+        assert reopened is not None
+        reading, report[f"{what}: read ms"] = timed(partial(read_back, wrapped, reopened), 3)
+        changes = reading.changes
+        report[f"{what}: changed"] = (
+            sum(bool(part.changed) for part in reading.parts) + changes.deleted + changes.sources
+        )
+        off = errors(reading.parts, poses, similarity)
+        report.update({f"{what}: {name}": float(value) for name, value in zip(OFF, off, strict=True)})
+        document.setModified(False)
+        document.close()
+        yield 1
     return report
 
 
-def main() -> Generator[Any, None, dict[str, float]]:
-    """What Krita runs: the case that the environment names."""
-    return (yield from measure(os.environ["READBACK_CASE"]))
-
-
-main.limit = 600  # type: ignore[attr-defined]
+measure.limit = 600  # type: ignore[attr-defined]
 
 
 def run(repeats: int) -> None:
@@ -136,16 +218,16 @@ def run(repeats: int) -> None:
             reports = []
             for _ in range(repeats):
                 environment = {"READBACK_CASE": case}
-                with KritaRun(Path(__file__), ["main"], environment=environment, keep=Path(folder)) as krita:
-                    outcome = krita.wait_for("main")
+                with KritaRun(Path(__file__), ["measure"], environment=environment, keep=Path(folder)) as krita:
+                    outcome = krita.wait_for("measure")
                 if outcome.error:
                     sys.exit(outcome.error)
                 reports.append(outcome.report)
             print(f"{case}, {COUNT}")
             for column in reports[0]:
                 values = [report[column] for report in reports]
-                spread = f"({min(values):.3f}-{max(values):.3f})"
-                print(f"    {column:14}{statistics.median(values):10.3f} {spread}", flush=True)
+                spread = f"({min(values):.4g} to {max(values):.4g})"
+                print(f"    {column:24}{statistics.median(values):10.4g} {spread}", flush=True)
 
 
 if __name__ == "__main__":

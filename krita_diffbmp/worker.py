@@ -112,7 +112,9 @@ class Worker(threading.Thread):
         """The start without the instances that matter least, once the artist has agreed to that."""
         from krita_diffbmp.engine.thin import cheapest
 
-        thinning = cheapest(self.problem, self.removed)
+        thinning = cheapest(self.problem, self.removed, self.cancelled.is_set)
+        if self.cancelled.is_set():
+            return None
         start = self.problem.start
         assert start is not None and self.place.refinement is not None
         total = self.place.refinement.reading.changes.total

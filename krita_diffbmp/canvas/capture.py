@@ -139,6 +139,8 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     check_size(region, f"The target “{target.name}”")
     notes: list[str] = []
     bitmaps, primitives = read_primitives(document, group, notes)
+    if not bitmaps:
+        raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     notes += remarks(f"The target “{target.name}”", target, look)
     place = Place(
         document=document,
@@ -204,8 +206,6 @@ def read_primitives(
         notes += remarks(f"“{layer.name}”", layer, look)
         bitmaps.append(Bitmap(layer.name, look.pixels))
         sources.append(source_of(layer, document))
-    if not bitmaps:
-        raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     return tuple(bitmaps), tuple(sources)
 
 

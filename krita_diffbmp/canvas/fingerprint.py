@@ -114,8 +114,8 @@ def premultiplied(raw: Raw) -> FloatArray:
 def grid(pixels: FloatArray, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> FloatArray:
     """Means of premultiplied pixels [h, w, C + 1] over the cells between these edges in px; 0 beyond the pixels."""
     down, across = coverage(pixels.shape[0], rows), coverage(pixels.shape[1], columns)
-    means: FloatArray = np.einsum("jw,iwc->ijc", across, np.einsum("ih,hwc->iwc", down, pixels))
-    return means
+    means: Any = down @ np.moveaxis(pixels, -1, 0) @ across.T
+    return np.moveaxis(means, 0, -1)
 
 
 def coverage(length: int, cuts: npt.NDArray[Any]) -> FloatArray:

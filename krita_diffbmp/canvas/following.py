@@ -14,7 +14,7 @@ from krita_diffbmp.canvas.leaves import Book, Leaf
 from krita_diffbmp.canvas.poses import Array, affine, after, inverse
 from krita_diffbmp.canvas.reading import Change, Kind
 from krita_diffbmp.canvas.records import Instance, Record, Source
-from krita_diffbmp.canvas.registration import IDENTITY, image_map, image_map_of_boxes, through
+from krita_diffbmp.canvas.registration import IDENTITY, image_map, image_map_of_boxes, on_canvas, through
 from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import FloatArray
 
@@ -62,7 +62,7 @@ def follow(leaves: Sequence[Leaf], book: Book, record: Record | None) -> Array:
         for i, leaf in enumerate(boxed):
             follow_painted(leaf, common, expected[i], now, space_of(leaf, book))
     for leaf in painted:
-        if leaf.seen is None and looks_as_written(leaf):
+        if leaf.seen is None and (looks_as_written(leaf) or is_cut_away(leaf, common, now)):
             leaf.map = common
         if leaf.map is None:
             become_own(leaf)
@@ -73,6 +73,14 @@ def looks_as_written(leaf: Leaf) -> bool:
     """Whether its pixels are those that it was written with; those that show nothing are equal."""
     assert leaf.instance is not None
     return (leaf.seen.print if leaf.seen is not None else "") == leaf.instance.print
+
+
+def is_cut_away(leaf: Leaf, common: Array, canvas: tuple[int, int]) -> bool:
+    """Whether a layer shows nothing because Krita has cropped the image to a canvas beyond which it lies."""
+    assert leaf.instance is not None
+    if leaf.instance.box is None or np.array_equal(common, IDENTITY):
+        return False
+    return is_cut(None, through(common, np.array([leaf.instance.box], np.float64))[0], canvas)
 
 
 def become_own(leaf: Leaf) -> None:
@@ -202,6 +210,8 @@ def looks_alike(
     down = (np.diff(rows) > 0) & (rows[:-1] >= top - EDGE) & (rows[1:] <= top + high + EDGE)
     now = grid(unturned(pixels, linear), rows, columns)
     known = down[:, None] & across  # what lay beyond the canvas may have been cut off
+    if not known.any():
+        return is_cut(seen, box, canvas)
     step = 1
     while min(width, height) * step / len(before) < COARSE and step < len(before):
         step = {1: 2, 2: 3, 3: 6}[step]
@@ -210,13 +220,31 @@ def looks_alike(
     difference = np.abs(blocks((now - before) * areas[..., None], parts)).max(axis=-1)
     whole = blocks(areas, parts)
     tolerance = SAME + CROSSING * parts / min(width, height)
-    return bool(known.any() and (difference <= tolerance * whole).all())
+    return bool((difference <= tolerance * whole).all())
 
 
 def blocks(values: Any, parts: int) -> Any:
     """Sums over parts x parts equal blocks of an array [n, n, ...]."""
     step = len(values) // parts
     return values.reshape(parts, step, parts, step, *values.shape[2:]).sum(axis=(1, 3))
+
+
+def is_cut(seen: Seen | None, box: Array, canvas: tuple[int, int]) -> bool:
+    """Whether a picture that should be in this box may be what a canvas has left of it."""
+    left = on_canvas(box[None], canvas)[0]
+    if np.abs(left - box).max() <= 1:
+        return False
+    if seen is None:
+        return True
+    found = np.array(seen.box, np.float64)
+    return bool((found[:2] >= left[:2] - 1).all() and (found[:2] + found[2:] <= left[:2] + left[2:] + 1).all())
+
+
+def is_primitive_cut(source: Source, seen: Seen, common: Array, canvas: tuple[int, int]) -> bool:
+    """Whether Krita has cropped the image to a canvas that the bitmap of a primitive reaches beyond."""
+    if source.box is None or seen.print == source.print or np.array_equal(common, IDENTITY):
+        return False
+    return is_cut(seen, through(common, np.array([source.box], np.float64))[0], canvas)
 
 
 def follow_primitive(

@@ -15,7 +15,7 @@ import numpy as np
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.fingerprint import Seen
-from krita_diffbmp.canvas.following import follow, follow_primitive, space_of
+from krita_diffbmp.canvas.following import follow, follow_primitive, is_primitive_cut, space_of
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import NUMBERED, Book, Leaf, is_live, leaves_of
 from krita_diffbmp.canvas.poses import Array, after, is_plain, pose_map, pose_of
@@ -76,7 +76,7 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
         book.notes.append(
             "The document was converted to other colours since: the instances' tints are those they show."
         )
-    bitmaps, repainted = bitmaps_of(primitives, common, document, written != document.space)
+    bitmaps, repainted, cut = bitmaps_of(primitives, common, document, written != document.space)
     parts = tuple(parts_of(leaves, book, bitmaps))
     book.notes.extend(remarks(leaves))
     deleted = missing(leaves, record, book)
@@ -87,6 +87,7 @@ def read_back(document: Document, group: Layer, *, lock_label: int = 0) -> Readi
         primitive_group=home.primitive_group if home is not None else None,
         primitives=tuple(primitives.values()),
         repainted=frozenset(repainted),
+        cut=frozenset(cut),
         parts=parts,
         changes=replace(count(parts, deleted), sources=len(repainted)),
         notes=tuple(dict.fromkeys(book.notes)),
@@ -103,18 +104,23 @@ def primitive_of(leaf: Leaf, book: Book) -> Source | None:
 
 def bitmaps_of(
     primitives: Mapping[str, Source], common: Array, document: Document, is_converted: bool
-) -> tuple[dict[str, Array], list[str]]:
-    """What `follow_primitive` finds of each primitive, by layer id: the maps, and the ids of the repainted ones."""
-    maps, repainted = {}, []
+) -> tuple[dict[str, Array], list[str], list[str]]:
+    """What `follow_primitive` finds of each primitive, by layer id: the maps, and the ids of the repainted ones.
+
+    With them, the ids of those that were cut off with the image.
+    """
+    maps, repainted, cut = {}, [], []
+    canvas = document.width, document.height
     for layer_id, source in primitives.items():
         layer = document.layer(layer_id) if source.print else None
         seen = Seen.of(layer, document) if layer is not None else None
         maps[layer_id] = IDENTITY
-        if seen is not None:
-            canvas = document.width, document.height
+        if seen is not None and is_primitive_cut(source, seen, common, canvas):
+            cut.append(layer_id)
+        elif seen is not None:
             maps[layer_id], is_repainted = follow_primitive(source, seen, common, canvas, is_converted)
             repainted += [layer_id] * is_repainted
-    return maps, repainted
+    return maps, repainted, cut
 
 
 def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array]) -> Iterator[Part]:

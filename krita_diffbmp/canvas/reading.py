@@ -125,6 +125,7 @@ class Reading:
     primitive_group: Source | None  # where the primitives lie; None where nothing is known of it
     primitives: tuple[Source, ...]  # of which the parts are instances
     repainted: frozenset[str]  # ids of the primitives that were repainted since the instances were written
+    cut: frozenset[str]  # ids of the primitives that lost a part when the image was cropped
     parts: tuple[Part, ...]  # the backmost first
     changes: Changes
     notes: tuple[str, ...]  # what could not be read as it was written, a sentence each

@@ -147,7 +147,7 @@ class Pictures:
         numbers = {source.id: number for number, source in enumerate(sources)}
         found = Pictures(list(bitmaps), list(sources), len(bitmaps), numbers)
         for source in reading.primitives:
-            layer = document.layer(source.id) if source.id not in numbers else None
+            layer = document.layer(source.id) if source.id not in numbers and source.id not in reading.cut else None
             if layer is None or not layer.has_picture:
                 continue
             look = look_of(layer, document, opaque=source.opaque)
@@ -202,7 +202,7 @@ def scene_of(document: Document, reading: Reading, pictures: Pictures, region: Q
         if not part.visible or part.opacity == 0:
             continue
         source = reading.primitives[part.primitive] if part.kind is Kind.INSTANCE else None
-        number = pictures.numbers.get(source.id) if source is not None else None
+        number = pictures.numbers.get(source.id) if source is not None and source.id not in reading.cut else None
         is_repainted = source is not None and source.id in reading.repainted
         item = with_tint(document, part) if number is not None else None
         if item is not None and number is not None and not (is_repainted and part.frozen == Freeze.ALL):
@@ -223,7 +223,9 @@ def scene_of(document: Document, reading: Reading, pictures: Pictures, region: Q
         scene.sizes.append((width, height))
     if gone:
         names = ", ".join(f"“{name}”" for name in sorted(gone))
-        notes.append(f"{names}: no longer in the document. The instances keep the pixels that they have.")
+        notes.append(
+            f"{names}: no longer in the document, or cut off at its edge. The instances keep the pixels that they have."
+        )
     return scene
 
 

@@ -51,7 +51,7 @@ def image_map_of_boxes(was: Canvas, now: Canvas, before: Array, since: Array) ->
     """The same for painted layers, from their boxes [N, 4] of x, y, width, height, before and since.
 
     Whole pixels are all that boxes tell: scales are those of canvas to canvas, or from the boxes' own sizes where the
-    canvas was cropped as well.
+    canvas was cropped as well. What a crop leaves of a layer counts, too.
     """
     if not len(before) or np.array_equal(before, since):
         return IDENTITY
@@ -66,14 +66,19 @@ def image_map_of_boxes(was: Canvas, now: Canvas, before: Array, since: Array) ->
                 continue
             scaled = after(affine((scale[0], 0, 0, scale[1], 0, 0)), symmetry)
             guess = through(scaled, before)
+            whole = np.abs(guess[:, 2:] - since[:, 2:]).max(axis=1) <= max(scale)
+            if not whole.any():
+                continue
             centres = since[:, :2] + since[:, 2:] / 2 - guess[:, :2] - guess[:, 2:] / 2
-            shift = np.median(centres, axis=0)
+            shift = np.median(centres[whole], axis=0)
             if (scale[0], scale[1]) == (1.0, 1.0):
                 shift = np.rint(shift)
             elif np.abs(shift).max() < 1:
                 shift = np.zeros(2)
             candidate = after(affine((1, 0, 0, 1, *shift)), scaled)
-            fits = np.abs(through(candidate, before) - since).max(axis=1) <= 1 + max(scale)
+            expected = through(candidate, before)
+            off = [np.abs(boxes - since).max(axis=1) for boxes in (expected, on_canvas(expected, now))]
+            fits = np.minimum(*off) <= 1 + max(scale)
             if fits.sum() > most:
                 best, most = candidate, float(fits.sum())
     return best if was != now or is_symmetry(best, was) else IDENTITY
@@ -85,3 +90,9 @@ def through(change: Array, boxes: Array) -> Array:
     high = np.concatenate([boxes[:, :2] + boxes[:, 2:], np.ones((len(boxes), 1))], axis=1) @ change.T
     corner = np.minimum(low, high)
     return np.concatenate([corner, np.abs(high - low)], axis=1)
+
+
+def on_canvas(boxes: Array, canvas: Canvas) -> Array:
+    """What of boxes [N, 4] lies on the canvas; sizes are not above 0 where nothing does."""
+    corner = np.maximum(boxes[:, :2], 0)
+    return np.concatenate([corner, np.minimum(boxes[:, :2] + boxes[:, 2:], canvas) - corner], axis=1)

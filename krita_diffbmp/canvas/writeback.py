@@ -329,8 +329,9 @@ class WriteBack(QObject):
         document, result = self.place.document, Layer(group)
         records = with_record(document, self.record(result))
         yield False
+        self.changed_meanwhile = self.count_changes(self.check_place())
+        yield False
         below, picked = self.check_place(), document.active_layer
-        self.changed_meanwhile = self.count_changes(below)
         # First, so that nobody meets the group without its record.
         document.set_annotation(KEY, DESCRIPTION, records)
         if self.place.refinement is not None:

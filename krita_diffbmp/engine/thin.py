@@ -9,6 +9,7 @@ signs z the mean of its square is |dC/do|^2 (Hutchinson's estimator).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,11 +44,12 @@ class Thinning:
     psnr_after: FloatArray  # [K + 1] dB without the first 0, 1, ... K: rendered after each round, between them a line
 
 
-def cheapest(problem: Problem, count: int | None = None) -> Thinning:
+def cheapest(problem: Problem, count: int | None = None, is_cancelled: Callable[[], bool] = lambda: False) -> Thinning:
     """The `count` instances of Problem.start, or all, without which the PSNR falls least.
 
     What is frozen whole, or lies outside what is selected, stays. The PSNR is that of `Result.start_psnr`;
-    `psnr_without` has it for any of them. All this takes place on the CPU, where it is a matter of seconds.
+    `psnr_without` has it for any of them. All this takes place on the CPU, where it is a matter of seconds: asked
+    before each of its rounds, `is_cancelled` ends it with those that were found by then.
 
     Raises DiffBmpError for a problem that cannot be looked at, or in which nothing may go.
     """
@@ -74,6 +76,8 @@ def cheapest(problem: Problem, count: int | None = None) -> Thinning:
         size = count * turn // rounds - len(order)
         if size == 0:
             continue
+        if is_cancelled():
+            break
         change, square = small.terms(kept, PROBES, generator)
         first = len(order) == 0
         squares[kept] = square if first else MEMORY * squares[kept] + (1 - MEMORY) * square
@@ -84,7 +88,7 @@ def cheapest(problem: Problem, count: int | None = None) -> Thinning:
         order += gone.tolist()
         kept = kept[~torch.isin(kept, gone)]
         known[len(order)] = large.psnr(kept)
-    psnr = np.interp(np.arange(count + 1), list(known), list(known.values()))
+    psnr = np.interp(np.arange(len(order) + 1), list(known), list(known.values()))
     return Thinning(np.array(order, np.int32), psnr.astype(np.float32))
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from krita import Krita
-from krita_harness.inside import paint_layer, refresh, trigger
+from krita_harness.inside import composite, paint_layer, refresh, trigger
 from krita_harness.steps import Until, cases, limit
 from pieces import HEIGHT, WIDTH, matrix
 from readings import VALUES, close, errors, read, transformed, written
+from written import group_of, hair, refine
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.layers import Layer
@@ -74,6 +75,27 @@ def test_poses_follow_what_is_done_to_the_whole_image(what):
     worst = errors(reading.parts, change=similarity)
     assert close(worst), worst
     return [float(value) for value in worst]
+
+
+@cases("live", "painted")
+@limit(90)
+def test_what_the_image_is_cropped_to_has_not_changed(form):
+    """The bitmap is cut as well: the instances keep the pixels that they have."""
+    document, target, _, group = yield from written(form)
+    document.crop(10, 65, 140, 100)
+    document.waitForDone()
+    yield 0.3
+    refresh(document)
+    before = composite(document).astype(int)
+    reading = read(document, group)
+    assert str(reading.changes) == "12 instances, nothing changed", (str(reading.changes), reading.notes)
+    worst = errors(reading.parts, change=(1, 0, -10, -65))
+    assert close(worst), worst
+    done = yield from refine(document, target, group, hair)
+    assert any("cut off" in note for note in done.captured.notes), done.captured.notes
+    assert np.abs(composite(document) - before).max() <= 40  # resampled
+    assert np.abs(composite(document) - before).mean() < 0.5
+    assert str(read(document, group_of(document, done)).changes) == "12 instances, nothing changed"
 
 
 def test_another_resolution_changes_nothing():

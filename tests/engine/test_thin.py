@@ -67,6 +67,13 @@ def test_the_psnr_is_that_of_a_refinement_of_what_is_left(trained):
     assert Run(fewer).result().start_psnr == pytest.approx(found.psnr_after[30], abs=1e-2)
 
 
+def test_cancelled_it_ends_between_two_rounds(trained):
+    answers = iter([False, False, True])
+    found = cheapest(trained, 40, lambda: next(answers))
+    assert 0 < len(found.order) < 20 and len(found.psnr_after) == len(found.order) + 1
+    assert len(cheapest(trained, 40, lambda: True).order) == 0
+
+
 def test_the_whole_order_ends_with_an_empty_canvas(trained):
     found = cheapest(trained)
     assert sorted(found.order.tolist()) == list(range(COUNT))

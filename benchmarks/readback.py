@@ -14,6 +14,7 @@ Between the runs' medians and their worst, judge by the median: other work on th
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import statistics
@@ -22,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,6 @@ def first_run(form: str) -> Generator[Any, None, tuple[Any, ...]]:
 def measure() -> Generator[Any, None, dict[str, float]]:
     """Runs inside Krita, on the case that the environment names."""
     import numpy as np
-    from krita import Krita
     from krita_harness.inside import Ticks, composite, memory
     from krita_harness.steps import Until
     from readings import errors
@@ -179,33 +178,38 @@ def measure() -> Generator[Any, None, dict[str, float]]:
         group.setVisible(True)
         document.refreshProjection()
         yield 1
-    document.setModified(False)
-    document.close()
-    for what, (change, similarity) in CHANGES.items():
-        document = Krita.instance().openDocument(path)
-        Krita.instance().activeWindow().addView(document)
-        yield 3
-        change(document)
-        document.waitForDone()
-        yield 1
-        document.waitForDone()
-        wrapped = Document(document)
-        reopened = wrapped.layer(group_id)
-        assert reopened is not None
-        reading, report[f"{what}: read ms"] = timed(partial(read_back, wrapped, reopened), 3)
-        changes = reading.changes
-        report[f"{what}: changed"] = (
-            sum(bool(part.changed) for part in reading.parts) + changes.deleted + changes.sources
-        )
-        off = errors(reading.parts, poses, similarity)
-        report.update({f"{what}: {name}": float(value) for name, value in zip(OFF, off, strict=True)})
-        document.setModified(False)
-        document.close()
-        yield 1
+    Path("written.json").write_text(json.dumps([group_id, poses]))
     return report
 
 
-measure.limit = 600  # type: ignore[attr-defined]
+def follow(what: str) -> Generator[Any, None, dict[str, float]]:
+    """What was written by `measure` before, in the same Krita, once that was done to the whole image."""
+    from krita import Krita
+    from readings import errors
+
+    from krita_diffbmp.canvas.document import Document
+    from krita_diffbmp.canvas.readback import read_back
+
+    group_id, poses = json.loads(Path("written.json").read_text())
+    change, similarity = CHANGES[what]
+    document = Krita.instance().openDocument(str(Path("written.kra").absolute()))
+    Krita.instance().activeWindow().addView(document)
+    yield 3
+    change(document)
+    document.waitForDone()
+    yield 1
+    document.waitForDone()
+    wrapped = Document(document)
+    group = wrapped.layer(group_id)
+    assert group is not None
+    reading, read = timed(lambda: read_back(wrapped, group), 3)
+    changed = sum(bool(part.changed) for part in reading.parts) + reading.changes.deleted + reading.changes.sources
+    off = dict(zip(OFF, map(float, errors(reading.parts, poses, similarity)), strict=True))
+    return {f"{what}: {name}": value for name, value in {"read ms": read, "changed": changed, **off}.items()}
+
+
+measure.limit = follow.limit = 280  # type: ignore[attr-defined]
+follow.cases = tuple(CHANGES)  # type: ignore[attr-defined]
 
 
 def run(repeats: int) -> None:
@@ -218,11 +222,15 @@ def run(repeats: int) -> None:
             reports = []
             for _ in range(repeats):
                 environment = {"READBACK_CASE": case}
-                with KritaRun(Path(__file__), ["measure"], environment=environment, keep=Path(folder)) as krita:
-                    outcome = krita.wait_for("measure")
-                if outcome.error:
-                    sys.exit(outcome.error)
-                reports.append(outcome.report)
+                names = ["measure", *(f"follow[{what}]" for what in CHANGES)]
+                found: dict[str, float] = {}
+                with KritaRun(Path(__file__), names, environment=environment, keep=Path(folder)) as krita:
+                    for name in names:
+                        outcome = krita.wait_for(name)
+                        if outcome.error:
+                            sys.exit(outcome.error)
+                        found.update(outcome.report)
+                reports.append(found)
             print(f"{case}, {COUNT}")
             for column in reports[0]:
                 values = [report[column] for report in reports]

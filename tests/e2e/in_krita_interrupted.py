@@ -96,7 +96,7 @@ def test_closing_the_document_while_a_round_after_an_edit_goes_on(when):
     easel.document.close()
     yield over()
     assert not Krita.instance().documents() and session().continuous.is_on
-    assert not session().picked.result
+    yield Until(lambda: session().picked.result is None, 2, "nothing to be picked")
     assert "closed" in notice() or (when == "writing" and notice().startswith("Refined")), notice()
     yield 1.5
 

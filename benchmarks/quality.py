@@ -71,6 +71,7 @@ ABLATION: dict[str, dict[str, Any]] = {
     "no recycling": {"schedule.RECYCLED": 0.0},
     "one place tried instead of 8": {"propose.CANDIDATES": 1},
     "no weight of holes": {"holes.BEGIN": math.inf},
+    "slim bitmaps turn as fast": {"optimize.SLIM": 1e-9},
     "rates that do not fall": {"schedule.rate": lambda done: 1.0},
     "Adam's usual memories (.9, .999)": {"optimize.BETAS": (0.9, 0.999), "fused.BETAS": (0.9, 0.999)},
 }

@@ -12,7 +12,7 @@ from krita_diffbmp.canvas.fingerprint import Seen
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.poses import Array
 from krita_diffbmp.canvas.reading import Change, Kind
-from krita_diffbmp.canvas.records import Instance, Record, Source, from_json, known_layers, load
+from krita_diffbmp.canvas.records import KEY, Instance, Record, Source, known_layers, load, record_in
 from krita_diffbmp.problem import DiffBmpError
 
 IMAGE = "ImageShape"
@@ -48,6 +48,7 @@ class Book:
     """The document's records, each parsed when it is asked for."""
 
     document: Document
+    data: bytes  # as stored
     entries: dict[str, Any]
     known: dict[str, str]  # the group in which each layer was written
     notes: list[str] = field(default_factory=list)
@@ -56,16 +57,16 @@ class Book:
     @staticmethod
     def of(document: Document) -> Book:
         try:
-            return Book(document, load(document), dict(known_layers(document)))
+            return Book(document, document.annotation(KEY), load(document), dict(known_layers(document)))
         except DiffBmpError as problem:
-            return Book(document, {}, {}, [UNREADABLE.format(problem=problem)])
+            return Book(document, b"", {}, {}, [UNREADABLE.format(problem=problem)])
 
     def record(self, group_id: str) -> Record | None:
         if group_id not in self.records:
             found = None
             if group_id in self.entries:
                 try:
-                    found = from_json(group_id, self.entries[group_id])
+                    found = record_in(self.data, group_id)
                 except DiffBmpError as problem:
                     self.notes.append(UNREADABLE.format(problem=problem))
             self.records[group_id] = found

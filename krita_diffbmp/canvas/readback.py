@@ -20,7 +20,7 @@ from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.leaves import NUMBERED, Book, Leaf, is_live, leaves_of
 from krita_diffbmp.canvas.poses import Array, after, is_plain, pose_map, pose_of
 from krita_diffbmp.canvas.reading import Change, Changes, Kind, Part, Reading, Stretch
-from krita_diffbmp.canvas.records import Record, Source, known_layers, load
+from krita_diffbmp.canvas.records import Instance, Record, Source, known_layers, load
 from krita_diffbmp.canvas.registration import IDENTITY
 from krita_diffbmp.canvas.restacking import out_of_order
 from krita_diffbmp.canvas.space import Space
@@ -173,7 +173,7 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array]) -
             rotation=rotation,
             scale=scale,
             stretch=stretch,
-            color=leaf.color or (instance.color if written.has_colors_of(document_space) else ()),
+            color=leaf.color or color_in(document_space, written, instance),
             mu_blend=record.settings.mu_blend if instance.mu_blend is None else instance.mu_blend,
             primitive=numbers[source.id],
             folders=leaf.folders,
@@ -183,6 +183,11 @@ def parts_of(leaves: Sequence[Leaf], book: Book, bitmaps: Mapping[str, Array]) -
             and changed in (Change.NONE, Change.RESTACKED),
             matrix=leaf.matrix,
         )
+
+
+def color_in(space: Space, written: Space, instance: Instance) -> tuple[float, ...]:
+    """An instance's tint; empty where it is not known in that space."""
+    return instance.color if written.has_colors_of(space) and len(instance.color) == space.channels else ()
 
 
 def is_as_written(leaf: Leaf, bitmap: Array) -> bool:

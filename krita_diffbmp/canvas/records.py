@@ -11,9 +11,10 @@ alone, lacks all fields that have a default here, and is read as if they had it.
 
 from __future__ import annotations
 
-import copy
+import base64
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -105,19 +106,6 @@ def read_records(document: Document) -> dict[str, Record]:
     return found
 
 
-def freeze(document: Document, layers: dict[str, Freeze]) -> None:
-    """Keeps what the artist wants kept of instances, by layer id. Layers without a record are passed over.
-
-    Raises DiffBmpError as `read_records` does.
-    """
-    entries = copy.deepcopy(load(document))
-    for entry in entries.values():
-        for layer_id, bits in layers.items():
-            if layer_id in entry["instances"]:
-                entry["instances"][layer_id]["frozen"] = int(bits)
-    document.set_annotation(KEY, DESCRIPTION, dump(entries))
-
-
 def check_version(document: Document) -> None:
     """Raises DiffBmpError when a newer version of the plugin wrote the records; damaged ones are set aside."""
     try:
@@ -166,7 +154,7 @@ def parse(data: bytes) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(data)
-        schema, groups = int(content["schema"]), dict(content["groups"])
+        schema, groups = whole(content["schema"]), dict(content["groups"])
     except (ValueError, KeyError, TypeError) as problem:
         raise unreadable() from problem
     if schema > SCHEMA:
@@ -187,6 +175,12 @@ def layers_in(data: bytes) -> Mapping[str, str]:
     return found
 
 
+@lru_cache(maxsize=8)
+def record_in(data: bytes, group_id: str) -> Record:
+    """One of the entries that are stored as `data`. Raises DiffBmpError where it cannot be read."""
+    return from_json(group_id, parse(data)[group_id])
+
+
 def to_json(record: Record) -> dict[str, Any]:
     entry = asdict(replace(record, instances={}))
     del entry["group_id"]
@@ -195,36 +189,87 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(group_id: str, entry: dict[str, Any]) -> Record:
+    """Raises DiffBmpError where anything in it is not what it should be."""
     try:
-        known = {f.name for f in fields(Settings)}
-        canvas, space = entry.get("canvas"), entry.get("space")
+        primitives = tuple(source_from_json(source) for source in entry["primitives"])
+        canvas, space, psnr = entry.get("canvas"), entry.get("space"), entry.get("psnr")
         return Record(
             group_id=group_id,
-            form=entry["form"],
-            target=Source(**entry["target"]),
-            primitive_group=Source(**entry["primitive_group"]),
-            primitives=tuple(source_from_json(source) for source in entry["primitives"]),
-            region=tuple(entry["region"]),
-            settings=Settings(**{name: value for name, value in entry["settings"].items() if name in known}),
-            instances={layer: instance_from_json(values) for layer, values in entry["instances"].items()},
-            fixed=tuple(entry.get("fixed", ())),
-            canvas=(int(canvas[0]), int(canvas[1])) if canvas else None,
-            space=(str(space[0]), str(space[1]), str(space[2])) if space else None,
-            version=int(entry.get("version", 1)),
-            previous=str(entry.get("previous", "")),
-            psnr=entry.get("psnr"),
+            form=text(entry["form"]),
+            target=source_from_json(entry["target"]),
+            primitive_group=source_from_json(entry["primitive_group"]),
+            primitives=primitives,
+            region=several(whole, entry["region"], 4),
+            settings=settings_from_json(entry["settings"]),
+            instances={
+                layer: instance_from_json(values, len(primitives)) for layer, values in entry["instances"].items()
+            },
+            fixed=tuple(map(text, entry.get("fixed", ()))),
+            canvas=several(whole, canvas, 2) if canvas is not None else None,
+            space=several(text, space, 3) if space is not None else None,
+            version=whole(entry.get("version", 1)),
+            previous=text(entry.get("previous", "")),
+            psnr=number(psnr) if psnr is not None else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise unreadable() from problem
 
 
+def number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return value
+
+
+def whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(value)
+    return value
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def several(check: Callable[[Any], Any], values: Any, count: int) -> Any:
+    """A tuple of so many values, checked."""
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(values)
+    return tuple(map(check, values))
+
+
+def settings_from_json(values: dict[str, Any]) -> Settings:
+    """Those that this version of the plugin knows."""
+    found: dict[str, Any] = {}
+    for name, default in vars(Settings()).items():
+        if name in values:
+            check = text if isinstance(default, str) else whole if isinstance(default, int) else number
+            found[name] = check(values[name])
+    return Settings(**found)
+
+
 DEFAULTS = {f.name: f.default for f in fields(Instance) if f.default is not MISSING}
-TUPLES = ("color", "stretch", "matrix", "box")
 
 
 def source_from_json(values: dict[str, Any]) -> Source:
-    box = values.get("box")
-    return Source(**{**values, "box": tuple(box) if box else None})
+    box, opaque = values.get("box"), values.get("opaque", False)
+    if not isinstance(opaque, bool):
+        raise ValueError(opaque)
+    return Source(
+        id=text(values["id"]),
+        name=text(values["name"]),
+        print=text(values.get("print", "")),
+        box=several(whole, box, 4) if box is not None else None,
+        cells=cells(values.get("cells", "")),
+        opaque=opaque,
+    )
+
+
+def cells(value: Any) -> str:
+    base64.b64decode(text(value), validate=True)
+    return text(value)
 
 
 def instance_to_json(instance: Instance) -> dict[str, Any]:
@@ -232,10 +277,28 @@ def instance_to_json(instance: Instance) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in DEFAULTS or value != DEFAULTS[name]}
 
 
-def instance_from_json(values: dict[str, Any]) -> Instance:
-    x, y = values["position"]
-    found = {name: tuple(values[name]) for name in TUPLES if values.get(name) is not None}
-    return Instance(**{**values, **found, "position": (x, y)})
+NUMBERS = {"position": 2, "stretch": 4, "matrix": 6}
+
+
+def instance_from_json(values: dict[str, Any], primitives: int) -> Instance:
+    """primitives: how many the record has."""
+    given = {name: value for name, value in values.items() if value is not None}
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in NUMBERS:
+            found[name] = several(number, value, NUMBERS[name])
+        elif name == "box":
+            found[name] = several(whole, value, 4)
+        elif name == "color":
+            found[name] = tuple(map(number, value))
+        elif name in ("name", "print", "shape", "cells"):
+            found[name] = cells(value) if name == "cells" else text(value)
+        else:
+            found[name] = whole(value) if name in ("bitmap", "frozen", "layer_opacity") else number(value)
+    instance = Instance(**found)
+    if not (0 <= instance.bitmap < primitives and 0 <= instance.frozen <= Freeze.ALL and instance.scale > 0):
+        raise ValueError(values)
+    return instance
 
 
 def unreadable() -> DiffBmpError:

@@ -41,7 +41,7 @@ def versions_of(document: Document, group: Layer) -> list[Version]:
         layer = document.layer(group_id)
         if layer is not None:
             entry = entries.get(group_id, {})
-            found.append(Version(group_id, layer.name, number_of(entry), layer.visible, entry.get("psnr")))
+            found.append(Version(group_id, layer.name, number_of(entry), layer.visible, psnr_of(entry)))
     return sorted(found, key=lambda version: version.number)
 
 
@@ -102,7 +102,13 @@ def previous_of(entries: dict[str, Any], group_id: str) -> str:
 
 
 def number_of(entry: Any) -> int:
-    return int(entry.get("version", 1)) if isinstance(entry, dict) else 1
+    number = entry.get("version", 1) if isinstance(entry, dict) else 1
+    return number if isinstance(number, int) else 1
+
+
+def psnr_of(entry: Any) -> float | None:
+    psnr = entry.get("psnr") if isinstance(entry, dict) else None
+    return float(psnr) if isinstance(psnr, int | float) else None
 
 
 # --- undo and redo

@@ -10,7 +10,7 @@ else:
     from typing import Any
 
     from krita_diffbmp.libraries import extend_path
-    from krita_diffbmp.qt import QApplication, QLabel
+    from krita_diffbmp.qt import QApplication, QLabel, QTimer
     from krita_diffbmp.text import i18n
 
     DOCKER = "diffbmp_docker"
@@ -45,7 +45,8 @@ else:
 
         def canvasChanged(self, canvas: object) -> None:
             if hasattr(extension, "session"):
-                extension.session.look()
+                # Soon: a view that closes tells this in the midst of its end, when Krita cannot be asked for anything.
+                QTimer.singleShot(0, extension.session.look)
 
     class DiffBmpExtension(Extension):
         def setup(self) -> None:

@@ -80,10 +80,8 @@ def first_run(form: str) -> Generator[Any, None, tuple[Any, ...]]:
     document, target, group, _ = yield from scene(SIDE, SIDE, depth="U16" if "U16" in form else "U8")
     full, kind = (65535, np.uint16) if "U16" in form else (255, np.uint8)
     for size in LEAVES:
-        pixels = leaf(size, 0.3, size)
-        for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-            pixels[corner][3] = 1  # so that its box is halved exactly, and its centre stays
-        stored = np.rint(pixels[..., [2, 1, 0, 3]] * full).astype(kind)
+        # Symmetric, and where both sides are even: halved, its box keeps its centre.
+        stored = np.rint(leaf(size, 0.0, size)[..., [2, 1, 0, 3]] * full).astype(kind)
         paint_layer(document, f"leaf of {size}", stored, 200, 200, group)
     group.childNodes()[0].remove()
     refresh(document)

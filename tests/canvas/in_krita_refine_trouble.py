@@ -29,9 +29,11 @@ def test_write_read_write_shows_the_same(form):
     worst = []
     for round_ in range(2):
         # By hand, pieces are made of the primitive; so are those of the second and the third version.
+        document.waitForDone()
         before = composite(document).astype(int)
         done = yield from refine(document, target, group, hair)
         group = group_of(document, done)
+        document.waitForDone()
         reading = read(document, group)
         assert str(reading.changes) == "300 instances, nothing changed"
         assert close(errors(reading.parts, values))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hands
+import numpy as np
 from krita import Krita
-from krita_harness.inside import group_layer, trigger
-from krita_harness.steps import Until
+from krita_harness.inside import group_layer, paint_layer, refresh, trigger
+from krita_harness.steps import Until, cases
 from studio import (
     Easel,
     at_step,
+    click_layer,
     first_run,
     notice,
     over,
     panel,
     phase,
+    photo,
     session,
     set_refine,
     show_docker,
@@ -86,6 +89,32 @@ def test_what_is_done_by_hand_while_a_run_goes_on_is_told():
     yield over()
     assert "Meanwhile you changed 2 layers by hand" in notice() and f"kept in “{group.name()}” alone" in notice()
     assert len(group.childNodes()) == 19 and len(easel.results()) == 2
+    return notice()
+
+
+@cases("smaller", "larger than the canvas")
+def test_a_target_of_another_size(size):
+    easel = Easel(240, 180)
+    document = easel.document
+    width, height, x, y = (90, 70, 20, 30) if size == "smaller" else (300, 240, -30, -20)
+    paint_layer(document, "other", photo(width, height)[::-1], x, y)
+    refresh(document)
+    yield from show_docker()
+    group = yield from first_run(easel, instances=40, max_size=12)
+    yield from click_layer(group.name())
+    yield from click_layer("other", ctrl=True)
+    yield Until(lambda: session().picked.target is not None and session().picked.target.name == "other", 4, "it")
+    set_refine(steps=20)
+    trigger("diffbmp_refine")
+    yield over()
+    assert notice().startswith("Refined: "), notice()
+    [first, second] = easel.results()
+    assert first == group and len(second.childNodes()) == 40
+    pictures = [np.frombuffer(bytes(each.projectionPixelData(0, 0, 240, 180)), np.uint8) for each in (first, second)]
+    changed = (pictures[0] != pictures[1]).reshape(180, 240, 4).any(axis=-1)
+    assert changed.any()
+    if size == "smaller":
+        assert not changed[:, 170:].any() and not changed[150:].any()
     return notice()
 
 

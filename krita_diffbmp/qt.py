@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or "PyQt6.QtCore" not in sys.modules:
-    from PyQt5 import QtCore, QtGui, QtWidgets
+    from PyQt5 import QtCore, QtGui, QtWidgets, sip
     from PyQt5.QtCore import (
         QBuffer,
         QByteArray,
@@ -54,7 +54,7 @@ if TYPE_CHECKING or "PyQt6.QtCore" not in sys.modules:
         QWidget,
     )
 else:
-    from PyQt6 import QtCore, QtGui, QtWidgets
+    from PyQt6 import QtCore, QtGui, QtWidgets, sip
     from PyQt6.QtCore import (
         QBuffer,
         QByteArray,
@@ -144,4 +144,5 @@ __all__ = [
     "QtGui",
     "QtWidgets",
     "pyqtSignal",
+    "sip",
 ]

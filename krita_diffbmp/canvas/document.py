@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from krita import Krita
 
-from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.layers import Layer, owned
 from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.qt import QByteArray, QRect, QtCore
 
@@ -74,7 +74,7 @@ class Document:
 
     def layer_ids(self) -> frozenset[str]:
         """The unique ids of all layers."""
-        pending = [Layer(node) for node in self.handle.topLevelNodes()]
+        pending = [Layer(node) for node in owned(self.handle.topLevelNodes())]
         ids = set()
         while pending:
             layer = pending.pop()
@@ -117,7 +117,7 @@ def find_selection() -> Selection | None:
     if view is None or handle is None:
         return None
     document = Document(handle)
-    selected = tuple(dict.fromkeys(owner(Layer(node)) for node in view.selectedNodes()))
+    selected = tuple(dict.fromkeys(owner(Layer(node)) for node in owned(view.selectedNodes())))
     active = document.active_layer
     return Selection(document, owner(active) if active is not None else None, selected)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.fingerprint import Seen, cells_from, edges, grid, premultiplied
-from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.layers import Layer, owned
 from krita_diffbmp.canvas.leaves import Book, Leaf
 from krita_diffbmp.canvas.poses import Array, affine, after, inverse
 from krita_diffbmp.canvas.reading import Change, Kind
@@ -93,7 +93,7 @@ def become_own(leaf: Leaf) -> None:
 
 def matrix_of(layer: Layer, resolution: tuple[float, float]) -> tuple[float, ...]:
     """a b c d e f of a live layer's image, from its own units to canvas px."""
-    found = layer.node.shapes()[0].absoluteTransformation()
+    found = owned(layer.node.shapes())[0].absoluteTransformation()
     x, y = resolution[0] / 72, resolution[1] / 72
     return found.m11() * x, found.m12() * y, found.m21() * x, found.m22() * y, found.dx() * x, found.dy() * y
 
@@ -122,7 +122,7 @@ def live_maps(live: Sequence[Leaf], book: Book) -> Array:
 
 def matrix_without_record(leaf: Leaf, instance: Instance, now: Array, resolution: tuple[float, float]) -> Array:
     """The matrix that an instance was written with, given that it was not scaled since."""
-    box = leaf.layer.node.shapes()[0].boundingBox()
+    box = owned(leaf.layer.node.shapes())[0].boundingBox()
     center = np.array([box.center().x() * resolution[0] / 72, box.center().y() * resolution[1] / 72])
     angle = np.arctan2(now[1, 0], now[0, 0]) - instance.rotation
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

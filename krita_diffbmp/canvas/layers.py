@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from krita_diffbmp.canvas.space import Space
-from krita_diffbmp.qt import QImage, QRect
+from krita_diffbmp.qt import QImage, QRect, sip
 
 MASKS_END_WITH = "mask"  # transparencymask, filtermask, transformmask, selectionmask, colorizemask
 WITHOUT_EFFECT = ("selectionmask",)
 WITHOUT_PICTURE = ("filterlayer",)  # they change what lies below and show nothing of their own
+
+
+def owned(listed: Sequence[Any]) -> Sequence[Any]:
+    """What Krita has handed out in a list, to be let go of with the list.
+
+    Nobody else does: each node that was ever listed would stay in memory, with its pixels, long after it was deleted
+    and its deletion forgotten.
+    """
+    for each in listed:
+        sip.transferback(each)
+    return listed
 
 
 class Layer:
@@ -100,7 +111,7 @@ class Layer:
     @property
     def is_masked(self) -> bool:
         """Whether a mask changes what it looks like."""
-        masks = [layer for layer in map(Layer, self.node.childNodes()) if layer.is_mask and layer.visible]
+        masks = [layer for layer in map(Layer, owned(self.node.childNodes())) if layer.is_mask and layer.visible]
         return any(mask.kind not in WITHOUT_EFFECT for mask in masks)
 
     @property
@@ -128,7 +139,7 @@ class Layer:
 
     def children(self) -> list[Layer]:
         """The layers in it, the backmost first; its masks are no layers."""
-        return [layer for layer in map(Layer, self.node.childNodes()) if not layer.is_mask]
+        return [layer for layer in map(Layer, owned(self.node.childNodes())) if not layer.is_mask]
 
     def thumbnail(self, width: int, height: int) -> QImage:
         """What it shows, in at most width x height pixels."""

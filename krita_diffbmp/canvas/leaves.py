@@ -9,7 +9,7 @@ from typing import Any
 
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.fingerprint import Seen
-from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.layers import Layer, owned
 from krita_diffbmp.canvas.poses import Array
 from krita_diffbmp.canvas.reading import Change, Kind
 from krita_diffbmp.canvas.records import KEY, Instance, Record, Source, known_layers, load, record_in
@@ -75,7 +75,7 @@ class Book:
 
 def is_live(layer: Layer) -> bool:
     """Whether it is a vector layer with one image shape and nothing else."""
-    return layer.kind == "vectorlayer" and [shape.type() for shape in layer.node.shapes()] == [IMAGE]
+    return layer.kind == "vectorlayer" and [shape.type() for shape in owned(layer.node.shapes())] == [IMAGE]
 
 
 def leaves_of(group: Layer, book: Book, is_locked: Callable[[Layer], bool]) -> list[Leaf]:
@@ -196,7 +196,7 @@ def shows_the_same(leaf: Leaf, layer_id: str, book: Book) -> bool:
     twin = book.document.layer(layer_id)
     if twin is None or not is_live(twin):
         return twin is None
-    mine, other = leaf.layer.node.shapes()[0], twin.node.shapes()[0]
+    mine, other = owned(leaf.layer.node.shapes())[0], owned(twin.node.shapes())[0]
     if mine.absoluteTransformation() == other.absoluteTransformation():
         return True
     return image_in(mine) == image_in(other)

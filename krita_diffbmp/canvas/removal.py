@@ -8,7 +8,7 @@ from typing import Any
 from krita import Krita
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.layers import Layer, owned
 from krita_diffbmp.qt import QtCore, QTreeView
 
 LAYER_DOCKER = "KisLayerBox"  # Krita's names for it and for the list in it
@@ -45,5 +45,5 @@ def is_selected(layers: Sequence[Layer]) -> bool:
         for index in model.match(model.index(0, 0), QtCore.Qt.ItemDataRole.DisplayRole, layer.name, 1, exactly):
             rows.merge(QtCore.QItemSelection(index, index), changes.Select)
     view.selectionModel().select(rows, changes.ClearAndSelect | changes.Rows)
-    selected = [Layer(node).id for node in window.activeView().selectedNodes()]
+    selected = [Layer(node).id for node in owned(window.activeView().selectedNodes())]
     return sorted(selected) == sorted(layer.id for layer in layers)

@@ -12,6 +12,7 @@ from typing import Any
 
 from krita import Krita
 
+from krita_diffbmp.canvas.layers import owned
 from krita_diffbmp.canvas.space import Space
 from krita_diffbmp.problem import DiffBmpError
 
@@ -32,7 +33,7 @@ def open_scratch(width: int, height: int, space: Space) -> Any:
             "assign an installed one with Image > Properties > Image Color Space."
         )
     handle.setBatchmode(True)
-    for node in handle.topLevelNodes():
+    for node in owned(handle.topLevelNodes()):
         node.remove()
     return handle
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.layers import Layer
+from krita_diffbmp.canvas.layers import Layer, owned
 from krita_diffbmp.canvas.records import Source, load
 from krita_diffbmp.problem import DiffBmpError
 
@@ -126,7 +126,8 @@ class State:
     def layers(self) -> dict[str, Layer]:
         """Of all groups that are known here, those that there are."""
         wanted = {*self.hidden, *self.hidden.values(), *self.shown, *self.shown.values()}
-        found = {layer.id: layer for layer in map(Layer, self.document.handle.topLevelNodes()) if layer.id in wanted}
+        top = map(Layer, owned(self.document.handle.topLevelNodes()))
+        found = {layer.id: layer for layer in top if layer.id in wanted}
         for group_id in wanted - found.keys():  # for which Krita looks through every layer
             layer = self.document.layer(group_id)
             if layer is not None:

@@ -142,7 +142,19 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
     if not bitmaps:
         raise DiffBmpError(f"Nothing in the group “{group.name}” can be used: " + " ".join(notes))
     notes += remarks(f"The target “{target.name}”", target, look)
-    place = Place(
+    place = place_of(document, target, region, Source(group.id, group.name), primitives)
+    return Capture(Problem(padded(look, region), bitmaps, settings), place, tuple(notes))
+
+
+def place_of(
+    document: Document,
+    target: Layer,
+    region: QRect,
+    group: Source,
+    primitives: tuple[Source, ...],
+    refinement: Refinement | None = None,
+) -> Place:
+    return Place(
         document=document,
         canvas_width=document.width,
         canvas_height=document.height,
@@ -152,11 +164,11 @@ def capture(document: Document | None, target: Layer | None, group: Layer | None
         width=region.width(),
         height=region.height(),
         target=Source(target.id, target.name),
-        group=Source(group.id, group.name),
+        group=group,
         primitives=primitives,
         live_refusal=live_refusal(document),
+        refinement=refinement,
     )
-    return Capture(Problem(padded(look, region), bitmaps, settings), place, tuple(notes))
 
 
 def region_around(look: Look, settings: Settings, canvas: QRect) -> QRect:

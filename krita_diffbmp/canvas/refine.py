@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from krita_diffbmp.canvas.capture import (
     Capture,
-    Place,
     Refinement,
     check_document,
     check_target,
-    live_refusal,
     padded,
+    place_of,
     read_primitives,
     region_around,
     remarks,
@@ -101,23 +100,10 @@ def capture_refine(
     check_scene(reading, scene, frozen, added, coverage)
     placements = scene.placements(reading, document.space.channels)
     notes += remarks(f"The target “{target.name}”", target, look)
-    place = Place(
-        document=document,
-        canvas_width=document.width,
-        canvas_height=document.height,
-        space=document.space,
-        x=region.x(),
-        y=region.y(),
-        width=region.width(),
-        height=region.height(),
-        target=Source(target.id, target.name),
-        group=reading.primitive_group or Source("", ""),
-        primitives=tuple(pictures.sources),
-        live_refusal=live_refusal(document),
-        refinement=Refinement(
-            reading, placements, tuple(scene.parts), frozenset(scene.remade), States.of(document, reading)
-        ),
-    )
+    states = States.of(document, reading)
+    refinement = Refinement(reading, placements, tuple(scene.parts), frozenset(scene.remade), states)
+    home = reading.primitive_group or Source("", "")
+    place = place_of(document, target, region, home, tuple(pictures.sources), refinement)
     problem = Problem(
         target=padded(look, region),
         bitmaps=tuple(pictures.bitmaps),

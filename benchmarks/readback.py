@@ -80,8 +80,10 @@ def first_run(form: str) -> Generator[Any, None, tuple[Any, ...]]:
     document, target, group, _ = yield from scene(SIDE, SIDE, depth="U16" if "U16" in form else "U8")
     full, kind = (65535, np.uint16) if "U16" in form else (255, np.uint8)
     for size in LEAVES:
-        # Symmetric, and where both sides are even: halved, its box keeps its centre.
-        stored = np.rint(leaf(size, 0.0, size)[..., [2, 1, 0, 3]] * full).astype(kind)
+        pixels, middle = leaf(size, 0.0, size), slice(size // 2 - 1, size // 2 + 1)
+        # It reaches to all four sides, which are even: halved, its box has the same centre.
+        pixels[[0, -1], middle, 3] = pixels[middle, [0, -1], 3] = 1
+        stored = np.rint(pixels[..., [2, 1, 0, 3]] * full).astype(kind)
         paint_layer(document, f"leaf of {size}", stored, 200, 200, group)
     group.childNodes()[0].remove()
     refresh(document)

@@ -11,7 +11,7 @@ from krita_diffbmp.canvas.pulse import pulse
 from krita_diffbmp.canvas.tools import is_hand_on
 
 PACE = 0.4  # s between two looks at whether anything has changed
-SHARE = 10  # times as long as a look takes is waited until the next, where that is longer
+SHARE = 20  # times as long as a look takes is waited until the next, where that is longer
 LONGEST = 1.5  # s that are waited at most
 REST = 0.4  # s without a change after which the group is read
 

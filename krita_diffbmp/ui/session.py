@@ -5,21 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from krita_diffbmp.canvas.capture import Capture, capture, check_choice, live_refusal, usable
-from krita_diffbmp.canvas.document import Document, Selection, find_selection
+from krita_diffbmp.canvas.document import Document, find_selection
 from krita_diffbmp.canvas.edits import around_edits
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.pulse import layers_in
 from krita_diffbmp.canvas.readback import holds_instances, read_back
 from krita_diffbmp.canvas.reading import Reading
-from krita_diffbmp.canvas.records import load
 from krita_diffbmp.canvas.refine import capture_refine, check_left, check_refine
 from krita_diffbmp.canvas.removal import remove_at_once
 from krita_diffbmp.canvas.tools import is_at_rest, is_hand_on
-from krita_diffbmp.canvas.versions import Version, follow_undo, show_version, versions_of
+from krita_diffbmp.canvas.versions import follow_undo, show_version
 from krita_diffbmp.card import Card, find_card
 from krita_diffbmp.job import Job, Phase
 from krita_diffbmp.libraries import cuda_obstacle
@@ -29,7 +28,7 @@ from krita_diffbmp.qt import QIcon, QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
 from krita_diffbmp.ui import store
 from krita_diffbmp.ui.continuous import Continuous
-from krita_diffbmp.ui.picks import Picks
+from krita_diffbmp.ui.picked import Memory, Picked, named_versions, problem_of, results_in
 from krita_diffbmp.ui.reading import Watch
 
 POLL = 150  # ms between two looks at what is selected
@@ -37,37 +36,6 @@ PATIENCE = 2.0  # s until Krita has made a layer current
 ROUNDS_KEPT = 3  # hidden versions of the continuous mode
 CONTINUOUS_STEPS = 50  # at most, of a run after an edit
 MESSAGE = 4000  # ms that a message stays over the canvas
-
-
-@dataclass(frozen=True)
-class Picked:
-    """What the picks come to at the moment."""
-
-    document: Document | None = None
-    target: Layer | None = None
-    group: Layer | None = None
-    result: Layer | None = None  # the group of instances to refine; None: a new run is what is wanted
-    understood: str = ""  # what the artist has done to that; empty until it was read
-    versions: tuple[tuple[str, str], ...] = ()  # of the result: (group id, what it is called), the first first
-    primitives: tuple[Layer, ...] = ()  # the group's visible layers
-    names: tuple[str, ...] = ()  # of all these, to notice when one is renamed
-    problem: str = ""  # why there can be no run; empty when there can
-    live_refusal: str = ""  # why there can be no live layers; empty when there can
-
-
-@dataclass
-class Memory:
-    """What was picked in one document."""
-
-    document: Document
-    picks: Picks = field(default_factory=Picks)
-    selection: Selection | None = None  # that the picks follow from
-    reading: Reading | None = None  # of the result that is picked
-    versions: tuple[tuple[str, str], ...] = ()
-    rounds: list[str] = field(default_factory=list)  # ids of the versions that the continuous mode has made
-    is_untidy: bool = False  # of these, more are to be taken away than are kept
-    awaited: str = ""  # id of the layer that Krita is about to make current for us: until then selections mean nothing
-    patience_ends: float = 0.0  # when it should have done so
 
 
 class CardSearch(threading.Thread):
@@ -473,35 +441,3 @@ class Session(QObject):
         view = window.activeView() if window is not None else None
         if view is not None and not self._is_seen():
             view.showFloatingMessage(text, QIcon(), MESSAGE, 1)
-
-
-def results_in(document: Document) -> set[str]:
-    """The ids of the groups that runs have made, also of those deleted since; none where records cannot be read."""
-    try:
-        return set(load(document))
-    except DiffBmpError:
-        return set()
-
-
-def problem_of(check: Callable[..., None], *picked: Any) -> str:
-    """What stands against a run with what is picked; empty where nothing does."""
-    try:
-        check(*picked)
-    except DiffBmpError as problem:
-        return str(problem)
-    return ""
-
-
-def named_versions(document: Document, result: Layer) -> tuple[tuple[str, str], ...]:
-    """(group id, what it is called) of all versions of a result, the first first."""
-    try:
-        versions = versions_of(document, result)
-    except DiffBmpError:
-        return ()
-    return tuple((version.id, called(version)) for version in versions)
-
-
-def called(version: Version) -> str:
-    if version.psnr is None:
-        return i18n("v{number}", number=version.number)
-    return i18n("v{number} · {psnr:.1f} dB", number=version.number, psnr=version.psnr)

@@ -17,6 +17,7 @@ from studio import (
     panel,
     phase,
     photo,
+    picked_names,
     session,
     set_refine,
     show_docker,
@@ -177,6 +178,8 @@ def test_a_group_of_another_document():
     yield from hands.act(easel.document, group, "copy_layer_clipboard")
     other = Easel()
     yield Until(lambda: Krita.instance().activeDocument() == other.document, 5, "the other document in front")
+    yield from hands.make_current(other.document, other.photo)
+    yield Until(lambda: picked_names()[0] == "photo", 4, "the photo to be picked")
     yield from hands.act(other.document, other.photo, "paste_layer_from_clipboard")
     yield Until(other.results, 5, "the group to be pasted")
     [copy] = other.results()

@@ -114,13 +114,7 @@ class Job(QObject):
                 )
             )
 
-    def start(
-        self,
-        captured: Capture,
-        live: bool = False,
-        is_quiet: bool = False,
-        removed: int = 0,
-    ) -> None:
+    def start(self, captured: Capture, live: bool = False, is_quiet: bool = False, removed: int = 0) -> None:
         """live: whether the instances of a first run become image shapes; paint layers otherwise. is_quiet: nobody has
         asked for the run by a button: it makes way for whatever else comes. removed: see `thin_out`.
 

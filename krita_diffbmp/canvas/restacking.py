@@ -12,14 +12,13 @@ def out_of_order(leaves: Sequence[Leaf], book: Book) -> set[str]:
     """The fewest layers that must have changed their depth, those of other groups aside."""
     ranks: list[int] = []
     ids: list[str] = []
-    order: dict[str, dict[str, int]] = {}
     owner = next((leaf.owner for leaf in leaves if leaf.owner), "")
     record = book.record(owner)
     if record is None:
         return set()
-    order[owner] = {layer_id: rank for rank, layer_id in enumerate(record.instances)}
+    order = {layer_id: rank for rank, layer_id in enumerate(record.instances)}
     for leaf in leaves:
-        rank = order[owner].get(leaf.replaces or leaf.id) if leaf.owner == owner else None
+        rank = order.get(leaf.replaces or leaf.id) if leaf.owner == owner else None
         if rank is not None:
             ranks.append(rank)
             ids.append(leaf.id)

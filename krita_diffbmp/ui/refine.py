@@ -75,15 +75,13 @@ class RefineForm(QWidget):
         self.steps.setSingleStep(50)
         tip = i18n("How many times every instance that may change is improved, beginning with what is on the canvas.")
         self.continuous = QCheckBox(i18n("After each edit"))
-        self.continuous.setToolTip(
-            i18n(
-                "Refines the surroundings of an edit by itself, about a second after it: the next edit ends that at "
-                "once. Every time is a version and one undo step. Switching it off takes all but the latest three of "
-                "them away, in one undo step."
-            )
-        )
         fields.row(form, i18n("Steps:"), self.steps, tip)
-        fields.row(form, i18n("Refine:"), self.continuous, self.continuous.toolTip())
+        tip = i18n(
+            "Refines the surroundings of an edit by itself, about a second after it: the next edit ends that at "
+            "once. Every time is a version and one undo step. Switching it off takes all but the latest three of "
+            "them away, in one undo step."
+        )
+        fields.row(form, i18n("Refine:"), self.continuous, tip)
         self.steps.valueChanged.connect(self._edited)
         self.continuous.clicked.connect(self.continuous_wanted)
 

@@ -7,6 +7,7 @@ import numpy as np
 from krita_harness.inside import composite, memory, trigger, undo_rows
 from krita_harness.steps import Until, limit
 from studio import (
+    WAIT,
     Easel,
     first_run,
     long_rounds,
@@ -25,7 +26,6 @@ from studio import (
 from krita_diffbmp.job import Phase
 
 PLUGIN = True
-WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
 
 
 def count(easel, number):

@@ -7,6 +7,7 @@ from krita import Krita
 from krita_harness.inside import trigger
 from krita_harness.steps import Until, cases
 from studio import (
+    WAIT,
     Easel,
     click,
     click_through,
@@ -29,7 +30,6 @@ from krita_diffbmp.job import Phase
 from krita_diffbmp.qt import QApplication, QtWidgets
 
 PLUGIN = True
-WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
 
 
 def place(node):

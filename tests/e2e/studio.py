@@ -22,6 +22,7 @@ from krita_diffbmp.ui.store import Choices, RefineChoices
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 OUT = Path(os.environ.get("DIFFBMP_TEST_OUT", Path(__file__).resolve().parents[2] / "build/tests"))
+WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
 
 
 def session() -> Any:

@@ -69,7 +69,9 @@ def painted_layer(document: Any, name: str, piece: RawPiece, place: Place) -> An
     return node
 
 
-def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place) -> Generator[bool, None, None]:
+def wait_until_drawn(
+    document: Any, nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place
+) -> Generator[bool, None, None]:
     """Yields until Krita has drawn every live layer that can be seen: True to wait for Krita, False in between.
 
     A vector layer that leaves its document before it was drawn stays empty. It is drawn once it has bounds, which
@@ -102,6 +104,9 @@ def wait_until_drawn(nodes: Sequence[Any], pieces: Sequence[LivePiece], place: P
                 "Try again, or choose painted layers."
             )
         yield True
+    while not document.tryBarrierLock():  # a layer has bounds from the first part of it on that is drawn
+        yield True
+    document.unlock()
 
 
 def is_visible(piece: LivePiece, place: Place) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.document import Document
 from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
-from krita_diffbmp.canvas.groups import SUBGROUP, UNGROUPED, collapsed_group, filled_group, like, refolded, split
+from krita_diffbmp.canvas.groups import SUBGROUP, UNGROUPED, filled_group, like, refolded, split
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.meanwhile import changed_since, state_of
 from krita_diffbmp.canvas.plan import Entry, Plan
@@ -179,9 +179,6 @@ class WriteBack(QObject):
     def group(self, scratch: Any) -> Generator[bool, None, Any]:
         """The finished group. scratch: in which live layers are drawn; None where there are none to draw."""
         layers = yield from self.made(scratch)
-        for entry, node in layers:
-            self.keep(entry, Layer(node))
-            yield False
         nodes, document = [node for _, node in layers], self.place.document
         folders = [entry.folders for entry, _ in layers]
         if any(folders):
@@ -199,48 +196,56 @@ class WriteBack(QObject):
         return group
 
     def made(self, scratch: Any) -> Generator[bool, None, list[tuple[Entry, Any]]]:
-        """Each entry with its finished layer, the backmost first. What was deleted since it was read is left out.
+        """Each entry with its finished layer, which is recorded, the backmost first.
 
-        Krita draws live layers in the background once they have a place in a group.
+        What was deleted since it was read is left out.
         """
         place, document = self.place, self.place.document
-        bench: Any = collapsed_group(scratch, self.name) if scratch is not None else None
         layers: list[tuple[Entry, Any]] = []
-        drawn: list[int] = []  # index into layers
-        pieces: list[LivePiece] = []
-        parent: Any = bench
+        live: list[tuple[int, Any, LivePiece]] = []  # index into layers, the layer to be drawn, its piece
+        sheets: list[Any] = []  # groups of live layers: in one Krita draws them, in the background
         for made, entry in enumerate(self.plan):
+            node: Any = None
             if entry.copied:
                 original = self.original(entry)
                 if original is not None:
-                    layers.append((entry, original.node.clone()))
+                    node = original.node.clone()
                     part = self.part_of(entry)
                     if part is not None and part.kind is not Kind.FIXED:
                         self.copied[original.id] = state_of(original, document)
             elif entry.live:
-                live: LivePiece = yield from self.next_piece()
-                if self.total > UNGROUPED and len(drawn) % SUBGROUP == 0:
-                    parent = collapsed_group(scratch, "")
-                    bench.addChildNode(parent, None)
+                picture: LivePiece = yield from self.next_piece()
                 while Document.active() is None:
                     yield True  # Krita cannot read a shape, and crashes, without any document in front
-                node = self.dressed(live_layer(scratch, entry.name, live, place), entry)
-                parent.addChildNode(node, None)
-                drawn.append(len(layers))
-                pieces.append(live)
-                layers.append((entry, node))
+                live.append(
+                    (len(layers), self.dressed(live_layer(scratch, entry.name, picture, place), entry), picture)
+                )
+                layers.append((entry, None))
+                if len(live) % SUBGROUP == 0:
+                    sheets.append(filled_group(scratch, "", [drawn for _, drawn, _ in live[-SUBGROUP:]]))
             else:
                 piece: RawPiece = yield from self.next_piece()
-                layers.append((entry, self.dressed(painted_layer(document.handle, entry.name, piece, place), entry)))
+                node = self.dressed(painted_layer(document.handle, entry.name, piece, place), entry)
+            if node is not None:
+                layers.append((entry, node))
+                self.keep(entry, Layer(node))
             self.progress.emit(made + 1, self.total)
             yield False
-        if drawn:
-            yield from wait_until_drawn([layers[i][1] for i in drawn], pieces, place)
-            scratch.waitForDone()
-        for i in drawn:
-            entry, node = layers[i]
-            layers[i] = entry, node.clone()  # Krita may draw a layer anew, which a copy's finished pixels do not feel
-            yield False
+        if rest := len(live) % SUBGROUP:
+            sheets.append(filled_group(scratch, "", [drawn for _, drawn, _ in live[-rest:]]))
+        while live:
+            sheet, live = live[:SUBGROUP], live[SUBGROUP:]
+            yield from wait_until_drawn(
+                scratch, [drawn for _, drawn, _ in sheet], [each for _, _, each in sheet], place
+            )
+            for index, drawn, _ in sheet:
+                entry, node = layers[index][0], drawn.clone()  # Krita may draw anew what it has drawn, but not a copy
+                layers[index] = entry, node
+                self.keep(entry, Layer(node))
+                yield False
+            del sheets[0]  # to let go of all of them at once takes a while
+        order = [Layer(node).id for _, node in layers]  # which the record keeps to
+        self.instances = {layer_id: self.instances[layer_id] for layer_id in order if layer_id in self.instances}
         return layers
 
     def dressed(self, node: Any, entry: Entry) -> Any:

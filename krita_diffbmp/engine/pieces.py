@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def live_pieces(problem: Problem, placements: Placements, which: Sequence[int] |
         mu_blend = chosen.mu_blend[index]
         framed = _framed(chosen.bitmaps, level, mu_blend)
         yield LivePiece(
-            png=_png(_straight(framed, chosen.placements.color[index], mu_blend)),
+            png=_png(_levels(framed, chosen.placements.color[index], mu_blend)),
             width=float(framed.shape[1]),
             height=float(framed.shape[0]),
             matrix=chosen.matrix(index),
@@ -184,16 +185,28 @@ def _straight(drawn: FloatArray, tint: FloatArray, mu_blend: float) -> FloatArra
     return pixels
 
 
-def _png(pixels: FloatArray) -> bytes:
+def _levels(framed: FloatArray, tint: FloatArray, mu_blend: float) -> npt.NDArray[np.uint8]:
+    """`_straight` in 8 bits."""
+    if mu_blend > 0:
+        return _eight_bits(_straight(framed, tint, mu_blend))
+    levels = np.empty((*framed.shape[:2], 4), np.uint8)
+    levels[..., :3], levels[..., 3:] = _eight_bits(tint), _eight_bits(framed)
+    return levels
+
+
+def _eight_bits(values: FloatArray) -> npt.NDArray[np.uint8]:
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _png(levels: npt.NDArray[np.uint8]) -> bytes:
     """Straight [h, w, 4] as an 8-bit RGBA file.
 
     Written here, so that nothing but numpy and torch has to be installed for Krita's Python.
     """
-    height, width, _ = pixels.shape
-    levels = (pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8).reshape(height, 4 * width)
+    height, width, _ = levels.shape
     rows = np.ones((height, 1 + 4 * width), np.uint8)  # a row begins with 1: each byte less the one of the pixel before
-    rows[:, 1:] = levels
-    rows[:, 5:] -= levels[:, :-4]
+    rows[:, 1:] = levels.reshape(height, 4 * width)
+    rows[:, 5:] -= levels.reshape(height, 4 * width)[:, :-4]
     header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
     data = zlib.compress(rows.tobytes(), PNG_COMPRESSION)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")

@@ -282,7 +282,7 @@ class FusedOptimization(Optimization):
             step = int(done)
             preview = None
             if step == total or time.perf_counter() - previewed > PREVIEW_EVERY:
-                preview = self._preview(self._sharp if step == total else self._bitmaps(self._blur(step)))
+                preview = self._preview()
                 previewed = time.perf_counter()
             seconds = (time.perf_counter() - begin) / max(step - shown, 1)
             shown = step
@@ -328,7 +328,8 @@ class FusedOptimization(Optimization):
             self._steps.forget_best()
 
     @torch.no_grad()
-    def _preview(self, bitmaps: Bitmaps) -> npt.NDArray[np.uint8]:
+    def _preview(self) -> npt.NDArray[np.uint8]:
+        """Of the state after all that is queued, drawn as the next step will draw it."""
         self._steps.finish()
-        rendering = render(self._scene(bitmaps))
+        rendering = render(self._scene(self._bitmaps(self._blur(self._step)), self._ratio(self._step)))
         return self._preview_of(rendering)

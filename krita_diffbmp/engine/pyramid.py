@@ -7,9 +7,10 @@ new texel, so the sum of alpha times texel area is the same in every level and n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from krita_diffbmp.problem import FloatArray
 
 BLUR_REACH = 3.0  # a blurred bitmap is padded by this many standard deviations
 BLUR_TEXELS = 6.0  # a standard deviation of so many texels blurs a coarser level as well as a finer one, and far faster
+SMALL = 1 << 19  # values of a bitmap, all channels, below which one thread is faster than several
 SCALE_MARGIN = 1.01  # on max_scale, so that rounding never asks for a level that was left out
 
 
@@ -44,45 +46,67 @@ def pack(
         raise ValueError("the bitmaps have different numbers of channels")
     sizes = [(pixels.shape[1], pixels.shape[0]) for pixels in bitmaps]
     pyramids = []
-    for index, pixels in enumerate(bitmaps):
-        count = level_count(*sizes[index])
-        finest = 0 if max_scale is None else nearest_level(max_scale[index] * SCALE_MARGIN, count)
-        pyramids.append(_sharp_pyramid(_premultiplied(pixels, dtype), finest, count))
-    packed = _lay_out(sizes, pyramids, device, bitmaps[0].shape[2])
+    with _threads_for(max(pixels.size for pixels in bitmaps)):
+        for index, pixels in enumerate(bitmaps):
+            count = level_count(*sizes[index])
+            finest = _finest(max_scale, index, count)
+            pyramids.append(_sharp_pyramid(_premultiplied(pixels, dtype), finest, count))
+        packed = _lay_out(sizes, pyramids, device, bitmaps[0].shape[2])
     return soften(packed, sigma) if sigma > 0 else packed
 
 
-def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True) -> Bitmaps:
+def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True, max_scale: Sequence[float] | None = None) -> Bitmaps:
     """Blurs every bitmap by a Gaussian whose standard deviation is `sigma` times its longest side.
 
     Relative to the bitmap, so that the blur reaches the same fraction of an instance whatever resolution the
     artist painted in. The bitmap grows by 3 standard deviations of transparency on all sides: its centre stays,
     and a scale means the same for the sharp and the softened bitmap. Without `color` only alpha is, and the planes of
-    colour are left at 0: nothing draws them where mu_blend is 0.
+    colour are left at 0: nothing draws them where mu_blend is 0. `max_scale` is that of `pack`, for what is drawn
+    softened.
     """
     sizes, pyramids = [], []
     weights = functools.cache(_blur_weights)  # bitmaps of one size share theirs
-    for index in range(bitmaps.levels.shape[0]):
-        width, height = level_size(bitmaps, index, 0)
-        spread = sigma * max(width, height)
-        pad = math.ceil(BLUR_REACH * spread)
-        soft_width, soft_height = width + 2 * pad, height + 2 * pad
-        coarsest = level_count(width, height) - 1
-        ample = math.floor(2 * math.log2(max(spread / BLUR_TEXELS, 1.0)))
-        levels: list[Tensor | None] = []
-        for level in range(level_count(soft_width, soft_height)):
-            # The padded bitmap has more levels than the sharp one: the last of those serves them all.
-            if level_texels(bitmaps, index, min(level, coarsest)) is None:
-                levels.append(None)
-                continue
-            source = level_texels(bitmaps, index, min(max(level, ample), coarsest))
-            assert source is not None
-            rows = weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
-            columns = weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
-            levels.append(rows.to(source) @ (source if color else source[-1:]) @ columns.to(source).T)
-        sizes.append((soft_width, soft_height))
-        pyramids.append(levels)
-    return _lay_out(sizes, pyramids, bitmaps.texels.device, bitmaps.texels.shape[0])
+    with _threads_for(int(bitmaps.levels[:, 0, 1:3].prod(1).max()) * (bitmaps.channels + 1)):
+        for index in range(bitmaps.levels.shape[0]):
+            width, height = level_size(bitmaps, index, 0)
+            spread = sigma * max(width, height)
+            pad = math.ceil(BLUR_REACH * spread)
+            soft_width, soft_height = width + 2 * pad, height + 2 * pad
+            coarsest = level_count(width, height) - 1
+            ample = math.floor(2 * math.log2(max(spread / BLUR_TEXELS, 1.0)))
+            count = level_count(soft_width, soft_height)
+            finest = _finest(max_scale, index, count)
+            levels: list[Tensor | None] = []
+            for level in range(count):
+                # The padded bitmap has more levels than the sharp one: the last of those serves them all.
+                if level < finest or level_texels(bitmaps, index, min(level, coarsest)) is None:
+                    levels.append(None)
+                    continue
+                source = level_texels(bitmaps, index, min(max(level, ample), coarsest))
+                assert source is not None
+                rows = weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
+                columns = weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
+                levels.append(rows.to(source) @ (source if color else source[-1:]) @ columns.to(source).T)
+            sizes.append((soft_width, soft_height))
+            pyramids.append(levels)
+        return _lay_out(sizes, pyramids, bitmaps.texels.device, bitmaps.texels.shape[0])
+
+
+@contextlib.contextmanager
+def _threads_for(values: int) -> Iterator[None]:
+    """One thread for work on arrays of few values: to wake the others for each takes longer than they save."""
+    before = torch.get_num_threads()
+    if values < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _finest(max_scale: Sequence[float] | None, index: int, count: int) -> int:
+    """The finest level, of `count`, that is ever drawn of a bitmap."""
+    return 0 if max_scale is None else nearest_level(max_scale[index] * SCALE_MARGIN, count)
 
 
 def size_at(size: int, level: int) -> int:

@@ -573,6 +573,22 @@ def test_a_run_can_be_left_and_taken_up_again():
 
 @needs_cuda
 @pytest.mark.cuda
+def test_every_preview_shows_all_instances():
+    """Those of the first steps, too, which draw softened bitmaps in a smaller picture."""
+    task = problem((300, 400), steps=60, min_size=0.2)
+    large = tuple(
+        replace(bitmap, pixels=np.kron(bitmap.pixels, np.ones((8, 8, 1), np.float32))) for bitmap in task.bitmaps
+    )
+    shown = []
+    for device in ("cpu", "cuda"):
+        run = Run(replace(task, bitmaps=large, settings=replace(task.settings, device=device)))
+        previews = [progress.preview for progress in run if progress.preview is not None]
+        shown.append(previews[0][..., 3].mean())
+    assert shown[1] > 0.8 * shown[0]
+
+
+@needs_cuda
+@pytest.mark.cuda
 def test_a_full_gpu_leads_to_a_smaller_working_size(monkeypatch):
     begun = []
 

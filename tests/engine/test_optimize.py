@@ -178,9 +178,9 @@ def test_the_blur_schedule_is_followed(monkeypatch):
     softened, used = [], []
     soften = pyramid.soften
 
-    def watched_soften(bitmaps, sigma, color):
+    def watched_soften(bitmaps, sigma, **options):
         softened.append(sigma)
-        return soften(bitmaps, sigma, color=color)
+        return soften(bitmaps, sigma, **options)
 
     monkeypatch.setattr(pyramid, "soften", watched_soften)
     run = Optimization(problem(steps=40))

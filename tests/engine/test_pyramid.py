@@ -134,6 +134,23 @@ def test_levels_finer_than_the_largest_scale_are_left_out():
     assert pyramid.level_texels(pyramid.soften(part, 0.1), 0, 3) is None
 
 
+def test_what_is_drawn_softened_has_its_own_largest_scale():
+    packed = pyramid.pack([bitmap(300, 200)])
+    whole, part = pyramid.soften(packed, 0.05), pyramid.soften(packed, 0.05, max_scale=[0.5])
+    assert torch.equal(part.levels[0, :, 1:3], whole.levels[0, :, 1:3])
+    assert [pyramid.level_texels(part, 0, level) is None for level in range(4)] == [True, True, False, False]
+    for level in range(2, part.levels.shape[1]):
+        assert torch.equal(stored(part, 0, level), stored(whole, 0, level))
+
+
+def test_many_threads_are_there_again_after_small_bitmaps():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    pyramid.soften(pyramid.pack([bitmap(30, 20)]), 0.05)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
 def test_box_holds_what_is_not_transparent():
     pixels = np.zeros((10, 12, 4), np.float32)
     pixels[3:5, 4:9] = 1

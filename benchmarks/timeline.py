@@ -4,8 +4,9 @@
                                                 [--depth U8|U16] [--working-size PX] [--repeats N]
 
 Starts real Krita under Xvfb and opens the sample photo and bitmaps at --size px; all else is at the docker's defaults.
-The first run loads torch. Each line is a median of several Kritas. With a graphics card that the plugin can use, the
-same follows for the processor. Memory is the process's, from the last step on; Krita's layers are a part of it.
+Once a target and primitives are picked the plugin loads torch and warms up; the first run begins after that. Each line
+is a median of several Kritas. With a graphics card that the plugin can use, the same follows for the processor. Memory
+is the process's, from the last step on; Krita's layers are a part of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ OPTIONS = "DIFFBMP_BENCHMARK"  # the environment variable with the options, as J
 # Parts of a run, by what ends them.
 PARTS = {
     "captured": "capture: layers to arrays",
-    "torch": "load torch",
     "device": "get ready: target, bitmaps, first instances",
     "first step": "first step",
     "finishing": "optimise: all other steps",
@@ -40,9 +40,9 @@ def measure() -> Any:
     from krita_harness.inside import forget_peak_memory, memory, peak_memory
     from krita_harness.steps import Until
 
-    from krita_diffbmp import job, libraries, worker
+    from krita_diffbmp import job
     from krita_diffbmp.job import Phase
-    from krita_diffbmp.worker import Worker
+    from krita_diffbmp.worker import WarmUp, Worker
 
     marks: dict[str, float] = {}
     held: list[float] = []  # MB
@@ -65,16 +65,20 @@ def measure() -> Any:
                 forget_peak_memory()
                 held.append(memory())
 
-    def load_torch() -> None:
-        libraries.load_torch()
-        mark("torch")
+    class Timed(WarmUp):
+        seconds = 0.0  # once it is over
+
+        def run(self) -> None:
+            began = time.perf_counter()
+            super().run()
+            Timed.seconds = time.perf_counter() - began
 
     def phase_changed() -> None:
         if studio.phase() is Phase.WRITING:
             mark("writing")
 
     setattr(job, "Worker", Watched)  # noqa: B010
-    setattr(worker, "load_torch", load_torch)  # noqa: B010
+    setattr(job, "WarmUp", Timed)  # noqa: B010
     session = studio.session()
     devices: list[str] = []
     session.job.changed.connect(phase_changed)
@@ -92,6 +96,7 @@ def measure() -> Any:
     runs = []
     for _ in range(2):
         yield from studio.sample(options["size"], options["depth"])
+        yield Until(lambda: Timed.seconds > 0, 60, "the warm-up")
         yield 1
         marks.clear()
         held.clear()
@@ -105,7 +110,12 @@ def measure() -> Any:
         memories = {"peak": peak_memory() - held[0], "kept": memory() - held[0]}
         runs.append({"took": took, "whole": 1000 * (last - began), **memories})
         yield 1
-    return {"runs": runs, "device": next(filter(None, devices)), "notice": studio.notice()}
+    return {
+        "runs": runs,
+        "warm-up": Timed.seconds,
+        "device": next(filter(None, devices)),
+        "notice": studio.notice(),
+    }
 
 
 measure.limit = 700  # type: ignore[attr-defined]  # s
@@ -113,6 +123,8 @@ measure.limit = 700  # type: ignore[attr-defined]  # s
 
 def show(reports: list[Any]) -> None:
     print(f"{reports[0]['device']}: {reports[0]['notice']}")
+    warm_up = statistics.median(report["warm-up"] for report in reports)
+    print(f"{warm_up:.1f} s before it, once something was picked, to load torch and warm up")
     print(f"{'ms':46} {'first run':>9} {'second run':>11}")
 
     def line(words: str, *cells: list[float]) -> None:

@@ -12,10 +12,10 @@ from krita_diffbmp.notice import Notice, notice_of
 from krita_diffbmp.problem import DiffBmpError, Progress, Result, Settings
 from krita_diffbmp.qt import QObject, QTimer, pyqtSignal
 from krita_diffbmp.text import i18n
-from krita_diffbmp.worker import Proposal, Worker
+from krita_diffbmp.worker import Proposal, WarmUp, Worker
 
 LAYER_LIMIT = 5000
-POLL = 50  # ms between two looks at the worker
+POLL = 25  # ms between two looks at what goes on
 PATIENCE = 5.0  # s that quitting waits for the worker to leave its step
 
 
@@ -46,6 +46,7 @@ class Job(QObject):
         self.written = (0, 0)  # layers made, layers in all
         self.is_quiet = False  # the latest run is one that nobody has asked for by a button
         self._worker: Worker | None = None
+        self._warm_up: WarmUp | None = None  # once it has begun
         self._writeback: WriteBack | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(POLL)
@@ -122,7 +123,8 @@ class Job(QObject):
         """
         start = captured.problem.start
         self.check(captured.problem.settings, None if start is None else len(start.frozen) + start.added)
-        predecessor = self._worker if self._worker is not None and self._worker.is_alive() else None
+        before = (thread for thread in (self._worker, self._warm_up) if thread is not None and thread.is_alive())
+        predecessor = next(before, None)
         self.captured = captured
         self.written = (0, 0)
         self.is_quiet = is_quiet
@@ -130,6 +132,12 @@ class Job(QObject):
         self._worker.start()
         self._timer.start()
         self._enter(Phase.STARTING)
+
+    def warm_up(self, settings: Settings) -> None:
+        """Makes the first run begin sooner, once: settings are what it may have."""
+        if self._warm_up is None and self._worker is None:
+            self._warm_up = WarmUp(settings)
+            self._warm_up.start()
 
     def thin_out(self, captured: Capture, count: int) -> None:
         """Proposes to take away so many of the instances; `stop` agrees. Raises DiffBmpError while a run is on."""
@@ -171,7 +179,9 @@ class Job(QObject):
         self._timer.stop()
         if self._worker is not None:
             self._worker.cancel()
-            self._worker.join(PATIENCE)
+        for thread in (self._worker, self._warm_up):
+            if thread is not None:
+                thread.join(PATIENCE)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -187,6 +197,9 @@ class Job(QObject):
         """What has become of the worker since."""
         worker, captured = self._worker, self.captured
         if worker is None or captured is None:
+            return
+        if self._writeback is not None:
+            self.progressed.emit()  # here, and not with each layer: to show it takes as long as half a layer
             return
         if not captured.place.document.is_open:
             return self.cancel(i18n("The document was closed, so the run was given up."))
@@ -206,7 +219,6 @@ class Job(QObject):
         return None
 
     def _write(self, worker: Worker, result: Result, captured: Capture) -> None:
-        self._timer.stop()
         self.written = (0, len(worker.plan))
         self._enter(Phase.WRITING)
         writeback = WriteBack(
@@ -238,7 +250,6 @@ class Job(QObject):
 
     def _layer_made(self, made: int, total: int) -> None:
         self.written = (made, total)
-        self.progressed.emit()
 
     def _end(self, notice: Notice) -> None:
         """Whatever the reason, the worker has nothing more to do."""

@@ -20,7 +20,7 @@ from krita_diffbmp.canvas.capture import Capture
 from krita_diffbmp.canvas.plan import Plan, pick, plan_for
 from krita_diffbmp.feed import Feed
 from krita_diffbmp.libraries import load_torch
-from krita_diffbmp.problem import Placements, Progress, Result
+from krita_diffbmp.problem import Bitmap, Placements, Problem, Progress, Result, Settings
 from krita_diffbmp.text import i18n
 
 NICENESS = 5  # of the worker's threads, so that the window goes first
@@ -46,6 +46,32 @@ class Proposal:
         )
 
 
+class WarmUp(threading.Thread):
+    """Has everything loaded that a run needs, which takes seconds, before the artist asks for one.
+
+    What fails here fails again in the run, which tells of it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="krita_diffbmp warm-up", daemon=True)
+        # Small, but with all that a run goes through.
+        target = np.ones((256, 256, 4), np.float32)
+        target[:, 100:] = 0.5
+        chosen = Settings(instances=16, steps=20, device=settings.device)
+        self.problem = Problem(target, (Bitmap("", target[:16, 92:108]),), chosen)
+
+    def run(self) -> None:
+        lower_priority()
+        with contextlib.suppress(Exception):
+            load_torch()
+            from krita_diffbmp.engine.run import Run
+
+            run = Run(self.problem)
+            for _ in run:
+                pass
+            run.result()
+
+
 class Worker(threading.Thread):
     """Optimises one problem and makes the pieces. Its attributes are written by this thread and read by Krita's."""
 
@@ -59,9 +85,10 @@ class Worker(threading.Thread):
     result: Result | None = None  # before its pieces are made
     failure: BaseException | None = None  # before there is a result; the feed tells of one after that
 
-    def __init__(self, captured: Capture, live: bool, removed: int, predecessor: Worker | None) -> None:
+    def __init__(self, captured: Capture, live: bool, removed: int, predecessor: threading.Thread | None) -> None:
         """live: whether the instances of a first run become image shapes. removed: so many instances of the start are
-        to be taken away, instead of optimising. predecessor: a cancelled worker that may be in its last step.
+        to be taken away, instead of optimising. predecessor: what is to end before this one begins, such as a
+        cancelled worker that may be in its last step.
         """
         super().__init__(name="krita_diffbmp", daemon=True)
         self.problem, self.place, self.live, self.predecessor = captured.problem, captured.place, live, predecessor

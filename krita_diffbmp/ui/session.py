@@ -116,6 +116,8 @@ class Session(QObject):
             if self.notice is not None and self.notice is self._refusal:
                 self.notice = None
             self.picked_changed.emit()
+        if picked.document is not None and not picked.problem and self._is_seen() and not is_hand_on():
+            self.job.warm_up(self.choices.settings)
 
     def _picked(self) -> Picked:
         self._memory = [memory for memory in self._memory if memory.document.is_open]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 
 import numpy as np
 from krita import Krita
@@ -44,6 +45,20 @@ def test_the_docker_says_what_to_do_before_anything_is_open():
     assert "document" in panel().picks.problem.text()
     assert not panel().run.begin.isEnabled()
     yield from save_picture("empty")
+
+
+def test_torch_is_loaded_once_something_is_picked():
+    """So that the first run begins at once; nobody is told."""
+    yield from show_docker()
+    yield 0.5
+    assert "torch" not in sys.modules
+    easel = Easel()
+    state = easel.state()
+    yield from easel.choose()
+    yield Until(lambda: "krita_diffbmp.engine.run" in sys.modules, 30, "the engine")
+    yield Until(lambda: not any(thread.name == "krita_diffbmp warm-up" for thread in threading.enumerate()))
+    assert "torch" in sys.modules and phase() is Phase.IDLE and session().notice is None
+    assert easel.state() == state
 
 
 @limit(90)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import hands
 from krita import Krita
 from krita_harness.inside import trigger
 from krita_harness.steps import Until
-from studio import Easel, click_through, long_rounds, panel, phase, session, set_form, start, switched_on
+from studio import Easel, click_through, long_rounds, panel, phase, session, set_form, show_docker, start, switched_on
 
 from krita_diffbmp import worker
 from krita_diffbmp.feed import Feed
@@ -76,6 +77,15 @@ def load_and_quit():
     set_form(steps=20000)
     yield from easel.choose()
     trigger("diffbmp_optimize")
+    yield 0.1
+
+
+def warm_up_and_quit():
+    """Leaves while torch is being loaded before anybody has asked for a run."""
+    easel = Easel()
+    yield from show_docker()
+    yield from easel.choose()
+    yield Until(lambda: any(thread.name == "krita_diffbmp warm-up" for thread in threading.enumerate()))
     yield 0.1
 
 

@@ -31,7 +31,7 @@ def test_settings_are_remembered_and_reset(profile: Path):
         krita(check, profile)
 
 
-@pytest.mark.parametrize("check", ["run_and_quit", "load_and_quit"])
+@pytest.mark.parametrize("check", ["run_and_quit", "load_and_quit", "warm_up_and_quit"])
 def test_quitting_with_a_run_going_on(check: str, profile: Path):
     krita(check, profile)
 

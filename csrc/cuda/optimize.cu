@@ -85,20 +85,20 @@ __device__ __forceinline__ float compare(const Wanted<C>& wanted, float value, f
 }
 
 // Draws the block's tile and compares it: leaves g in state.color, R in `behind`, and adds the loss to *total. Pixels
-// beyond the canvas take no part.
+// beyond the canvas take no part. Returns what draw_tile does.
 template <int C, bool kMapped, int P, bool kRemember>
-__device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const Loss& loss, const Pixels& at,
+__device__ __forceinline__ bool draw_and_compare(const Drawing& drawing, const Loss& loss, const Pixels& at,
                                                  List* list, PixelState<C, P>& state,
                                                  float (&behind)[P], Whole* total) {
-  draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
+  const bool complete = draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
   const auto inside = [&](int k) {
-    return (at.column + right_of(k) < drawing.width) & (at.row + below(k) < drawing.height);
+    return (at.column + right_of<P>(k) < drawing.width) & (at.row + below<P>(k) < drawing.height);
   };
   Wanted<C> wanted[P];  // all on the way before the first is looked at
 #pragma unroll
   for (int k = 0; k < P; ++k) {
-    const int64_t pixel = static_cast<int64_t>(at.row + below(k)) * drawing.width + at.column + right_of(k);
+    const int64_t pixel = static_cast<int64_t>(at.row + below<P>(k)) * drawing.width + at.column + right_of<P>(k);
     wanted[k] = target_at<C>(loss.target, inside(k) ? pixel : 0, plane);
   }
   const float hole = loss.hole ? __ldg(loss.hole) : 0;
@@ -116,6 +116,7 @@ __device__ __forceinline__ void draw_and_compare(const Drawing& drawing, const L
   }
   sum = reduce(sum);
   if (threadIdx.x % 32 == 0) atomicAdd(total, whole(sum, kLossOne));
+  return complete;
 }
 
 template <int C, bool kMapped, int P>
@@ -126,11 +127,11 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
   if (blockIdx.x == 0 && threadIdx.x == 0) clock->next = clock->step + 1;
   PixelState<C, P> state;
   float behind[P];
-  draw_and_compare<C, kMapped, P, true>(drawing, loss, at, &list, state, behind, &clock->loss);
+  const bool complete = draw_and_compare<C, kMapped, P, true>(drawing, loss, at, &list, state, behind, &clock->loss);
   const auto add = [&](int32_t i, int which, float value) {
     atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, whole(value, kSumOne));
   };
-  if (list.complete) {
+  if (complete) {
     differentiate_tile<C, kMapped, P, true>(drawing, at, &list, state.color, behind, state.transmittance, state.last,
                                             add);
   } else {

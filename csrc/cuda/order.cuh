@@ -22,8 +22,9 @@ __global__ void __launch_bounds__(kThreads) weigh(Drawing drawing, int32_t* __re
     if (!meets(fetch(drawing.boxes + i), tile)) continue;
     const Frame frame = fetch<Frame>(drawing.packed + i);
     for (int warp = 0; warp < kWarps; ++warp) {
-      const int32_t x = left + warp % kWarpsAcross * kWarpWidth, y = top + warp / kWarpsAcross * kWarpHeight<P>;
-      mine += meets(frame, rectangle(x, y, kWarpWidth, kWarpHeight<P>));
+      const int32_t x = left + warp % kWarpsAcross<P> * kWarpWidth<P>;
+      const int32_t y = top + warp / kWarpsAcross<P> * kWarpHeight<P>;
+      mine += meets(frame, rectangle(x, y, kWarpWidth<P>, kWarpHeight<P>));
     }
   }
   atomicAdd(&load, mine);

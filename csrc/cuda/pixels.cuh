@@ -11,8 +11,13 @@ namespace diffbmp::cuda {
 constexpr int kSumOpacity = 4, kSumColor = 5, kSumStride = 16;
 
 // How a thread's pixels lie: kStepX and kStepY from the first.
-__device__ __forceinline__ constexpr int right_of(int k) { return k % 2 * kStepX; }
-__device__ __forceinline__ constexpr int below(int k) { return k / 2 * kStepY; }
+template <int P>
+__device__ __forceinline__ constexpr int right_of(int k) { return k % kColumns<P> * kStepX; }
+template <int P>
+__device__ __forceinline__ constexpr int below(int k) { return k / kColumns<P> * kStepY; }
+
+// The compiler may not leave out an addition of zero.
+__device__ __forceinline__ float moved(float d, int by) { return by == 0 ? d : d + by; }
 
 template <int C>
 struct Color {
@@ -40,9 +45,10 @@ __device__ __forceinline__ float what_passes(float opacity, float rest, float ma
   return madd(-rest, mask, madd(-opacity, mask, 1.f));
 }
 
-// kRemember: for differentiate_tile, which instances of the list show.
+// kRemember: for differentiate_tile, which instances of the list show. Returns whether the list is all of the tile's.
+// Warps come back one by one: what they wait for each other for is over.
 template <int C, bool kMapped, int P, bool kRemember>
-__device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& at, List* list,
+__device__ __forceinline__ bool draw_tile(const Drawing& drawing, const Pixels& at, List* list,
                                           PixelState<C, P>& state) {
 #pragma unroll
   for (int k = 0; k < P; ++k) {
@@ -59,7 +65,7 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
     unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
-      const Cell<float> cell = cell_at(p, dx + right_of(k), dy + below(k));
+      const Cell<float> cell = cell_at(p, moved(dx, right_of<P>(k)), moved(dy, below<P>(k)));
       const float mask = sample(surface_at(drawing.cells, cell.texel), cell.fx, cell.fy).value;
       anything |= __float_as_uint(mask);
       const bool shines = state.transmittance[k] >= opaque;
@@ -89,14 +95,13 @@ __device__ __forceinline__ void draw_tile(const Drawing& drawing, const Pixels& 
   };
 
   int32_t next = 0;
-  bool more;
-  int rounds = 0;
-  do {
+  for (bool first = true;; first = false) {
+    bool more;
     const int32_t listed = list_next<true>(drawing, at, list, &next, &more);
     visit_list<kRemember>(drawing, at.mine, list, listed, 0, visit, finished);
-    if (kRemember && threadIdx.x == 0) list->complete = rounds == 0 && !more;
-    ++rounds;
-  } while (__syncthreads_and(!more || finished()) == 0);
+    if (!more) return first;
+    if (__syncthreads_and(finished())) return false;
+  }
 }
 
 // Sums `values` over the warp; lane k < 8 ends with the sum of values[k]. Three exchanges that halve the number of
@@ -149,7 +154,7 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
     unsigned anything = 0;
 #pragma unroll
     for (int k = 0; k < P; ++k) {
-      cells[k] = cell_at(p, dx + right_of(k), dy + below(k));
+      cells[k] = cell_at(p, moved(dx, right_of<P>(k)), moved(dy, below<P>(k)));
       surfaces[k] = surface_at(drawing.cells, cells[k].texel);
       masks[k] = sample(surfaces[k], cells[k].fx, cells[k].fy);
       anything |= __float_as_uint(masks[k].value);
@@ -193,19 +198,23 @@ __device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const
       }
     }
     // Over the thread's pixels, which lie at d = (dx, dy) + (right_of, below).
-    float x = 0, y = 0, right_x = 0, right_y = 0, below_x = 0, below_y = 0;
+    float x = gx[0], y = gy[0], right_x = 0, right_y = 0, below_x = 0, below_y = 0;
 #pragma unroll
-    for (int k = 0; k < P; ++k) {
+    for (int k = 1; k < P; ++k) {
       x += gx[k], y += gy[k];
-      if (right_of(k)) right_x += gx[k] * right_of(k), right_y += gy[k] * right_of(k);
-      if (below(k)) below_x += gx[k] * below(k), below_y += gy[k] * below(k);
+      if (right_of<P>(k)) right_x += gx[k] * right_of<P>(k), right_y += gy[k] * right_of<P>(k);
+      if (below<P>(k)) below_x += gx[k] * below<P>(k), below_y += gy[k] * below<P>(k);
     }
     const float ax = p.ax * p.span_x, bx = p.bx * p.span_x, ay = p.ay * p.span_y(), by = p.by * p.span_y();
     const float by_dx = madd(ax, x, ay * y), by_dy = madd(bx, x, by * y);
     values[0] = by_dx;
     values[1] = by_dy;
-    values[2] = madd(by_dx, dy, madd(ax, below_x, ay * below_y)) - madd(by_dy, dx, madd(bx, right_x, by * right_y));
-    values[3] = madd(by_dx, dx, madd(ax, right_x, ay * right_y)) + madd(by_dy, dy, madd(bx, below_x, by * below_y));
+    values[2] = madd(ax, below_x, madd(ay, below_y, madd(by_dx, dy, -by_dy * dx)));
+    values[3] = madd(bx, below_x, madd(by, below_y, madd(by_dx, dx, by_dy * dy)));
+    if constexpr (kColumns<P> > 1) {
+      values[2] = madd(-bx, right_x, madd(-by, right_y, values[2]));
+      values[3] = madd(ax, right_x, madd(ay, right_y, values[3]));
+    }
     const float total = reduce8(values);
     if (lane < 8) add(i, lane, total);
     if constexpr (C > 3) {

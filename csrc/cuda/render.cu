@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
 #pragma unroll
   for (int k = 0; k < P; ++k) {
-    const int32_t column = at.column + right_of(k), row = at.row + below(k);
+    const int32_t column = at.column + right_of<P>(k), row = at.row + below<P>(k);
     if (column >= drawing.width || row >= drawing.height) continue;
     const int64_t pixel = static_cast<int64_t>(row) * drawing.width + column;
     for (int c = 0; c < C; ++c) out.color[c * plane + pixel] = state.color[k][c];
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
   int32_t last[P];
 #pragma unroll
   for (int k = 0; k < P; ++k) {
-    const int32_t column = at.column + right_of(k), row = at.row + below(k);
+    const int32_t column = at.column + right_of<P>(k), row = at.row + below<P>(k);
     // Without a branch, so that all loads are on the way at once. Pixels beyond the canvas take no part.
     const bool inside = (column < drawing.width) & (row < drawing.height);
     const int64_t pixel = inside ? static_cast<int64_t>(row) * drawing.width + column : 0;

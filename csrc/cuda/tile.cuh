@@ -1,10 +1,10 @@
 // What the CUDA kernels share: the packed instance, and how a block finds the instances of its tile.
 //
-// One block draws one tile with 2 x 4 warps; a warp draws 16 x 2P px, a thread P of them, kStepX apart in x and kStepY
-// apart in y, so that the loads of a warp lie close together. P = 8 (tiles of 32 x 64 px) does least work per pixel,
-// P = 2 (32 x 16 px) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box
-// meets its tile in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its
-// own pixels, 32 at a time, one per lane. No list of a tile ever stands in global memory, so none can overflow.
+// One block draws one tile with 8 warps; a thread draws P px, kStepX apart in x and kStepY apart in y, so that the loads
+// of a warp lie close together. P = 8 (a warp 16 x 16 px, a tile 32 x 64) does least work per pixel, P = 2 (8 x 8 and
+// 32 x 16) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box meets its tile
+// in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its own pixels, 32 at
+// a time, one per lane. No list of a tile ever stands in global memory, so none can overflow.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,15 +14,22 @@
 namespace diffbmp::cuda {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32, kWarpsAcross = 2, kWarpsDown = kWarps / kWarpsAcross;
+constexpr int kWarps = kThreads / 32;
 constexpr int kStepX = 8, kStepY = 4;  // px; a warp is one such step of pixels
-constexpr int kWarpWidth = 2 * kStepX;
-constexpr int kTileWidth = kWarpsAcross * kWarpWidth;
+constexpr int kTileWidth = 32;
 
+// In how many columns a thread's pixels stand: so that those of a warp are about square, and the fewest instances meet
+// them.
 template <int P>
-constexpr int kWarpHeight = P / 2 * kStepY;
+constexpr int kColumns = P == 2 ? 1 : 2;
 template <int P>
-constexpr int kTileHeight = kWarpsDown * kWarpHeight<P>;
+constexpr int kWarpWidth = kColumns<P> * kStepX;
+template <int P>
+constexpr int kWarpHeight = P / kColumns<P> * kStepY;
+template <int P>
+constexpr int kWarpsAcross = kTileWidth / kWarpWidth<P>;
+template <int P>
+constexpr int kTileHeight = kWarps / kWarpsAcross<P> * kWarpHeight<P>;
 
 // Blocks that a multiprocessor holds at once, and with that the registers of a thread: what measured fastest.
 template <int P>
@@ -137,13 +144,14 @@ __device__ __forceinline__ Pixels my_pixels(const Drawing& drawing) {
   const int32_t across = (drawing.width + kTileWidth - 1) / kTileWidth;
   const int32_t tile = drawing.order ? __ldg(drawing.order + blockIdx.x) : static_cast<int32_t>(blockIdx.x);
   const int32_t left = tile % across * kTileWidth, top = tile / across * kTileHeight<P>;
-  const int32_t x = left + warp % kWarpsAcross * kWarpWidth, y = top + warp / kWarpsAcross * kWarpHeight<P>;
+  const int32_t x = left + warp % kWarpsAcross<P> * kWarpWidth<P>;
+  const int32_t y = top + warp / kWarpsAcross<P> * kWarpHeight<P>;
   // Of every 8 lanes, whose 16-byte loads are served together, 4 lie side by side and 4 below them: however a bitmap is
   // turned, their cells lie in few rows.
   const int32_t right = lane % 4 + lane / 8 % 2 * 4, down = lane / 4 % 2 + lane / 16 * 2;
   return {x + right, y + down,
           top / drawing.section_size * kSectionsAcross + left / drawing.section_size,
-          rectangle(left, top, kTileWidth, kTileHeight<P>), rectangle(x, y, kWarpWidth, kWarpHeight<P>)};
+          rectangle(left, top, kTileWidth, kTileHeight<P>), rectangle(x, y, kWarpWidth<P>, kWarpHeight<P>)};
 }
 
 // ---- the instances of a tile ---------------------------------------------------------------------------------------
@@ -151,7 +159,6 @@ __device__ __forceinline__ Pixels my_pixels(const Drawing& drawing) {
 struct List {
   int32_t instances[kListed];
   int32_t length;  // of the last list
-  bool complete;   // it held all instances of the tile
   int32_t found[kWarps];
   // What each warp has drawn of the list: how many batches of 32, and the bits of those that showed in its pixels.
   int32_t batches[kWarps];
@@ -255,17 +262,20 @@ __device__ __forceinline__ void visit_list(const Drawing& drawing, const Rectang
     }
     unsigned hits = __ballot_sync(kAll, hit);
     for (unsigned left = hits; left != 0;) {
-      const int bit = __ffs(left) - 1;
-      left &= ~(1u << bit);
-      const int32_t i = list->instances[base + bit];
+      const unsigned lowest = left & (0u - left);
+      left ^= lowest;
+      const int32_t i = list->instances[base + 31 - __clz(lowest)];
       const bool shown = visit(i, fetch(drawing.packed + i));
-      if constexpr (kRemember) hits &= ~(static_cast<unsigned>(!shown) << bit);
+      if (kRemember && !shown) hits ^= lowest;
     }
     if (kRemember && lane == 0) list->shown[warp][batch] = hits;
     ++batch;
     if (finished()) break;
   }
-  if (kRemember && lane == 0) list->batches[warp] = batch;
+  if constexpr (kRemember) {
+    if (lane == 0) list->batches[warp] = batch;
+    __syncwarp();
+  }
 }
 
 // The same for those that showed, against the order of the list.
@@ -275,7 +285,7 @@ __device__ __forceinline__ void visit_shown(const Drawing& drawing, const List* 
   for (int32_t batch = list->batches[warp] - 1; batch >= 0; --batch) {
     for (unsigned left = list->shown[warp][batch]; left != 0;) {
       const int bit = 31 - __clz(left);
-      left &= ~(1u << bit);
+      left ^= 1u << bit;
       const int32_t i = list->instances[32 * batch + bit];
       visit(i, fetch(drawing.packed + i));
     }
@@ -286,8 +296,8 @@ __device__ __forceinline__ void visit_shown(const Drawing& drawing, const List* 
 
 // The cell at d = p - position; Packed::offset makes up for kWholeBits, modulo 2^32.
 __device__ __forceinline__ Cell<float> cell_at(const Packed& p, float dx, float dy) {
-  const float x = __saturatef(madd(p.ax, dx, madd(p.bx, dy, p.cx)));
-  const float y = __saturatef(madd(p.ay, dx, madd(p.by, dy, p.cy)));
+  const float x = __saturatef(madd(p.bx, dy, madd(p.ax, dx, p.cx)));
+  const float y = __saturatef(madd(p.by, dy, madd(p.ay, dx, p.cy)));
   const float span_y = p.span_y();
   const float column = __fmaf_rd(x, p.span_x, kWhole), row = __fmaf_rd(y, span_y, kWhole);
   const uint32_t cell = __float_as_uint(row) * p.stride() + (__float_as_uint(column) + p.offset);

@@ -160,6 +160,8 @@ template <int C>
 __device__ __forceinline__ void pack_values(const Bitmaps<float>& bitmaps, const Optimization& run,
                                             const Canvas& canvas, const Values<C>& values, int64_t i,
                                             const Workspace& workspace) {
+  Bitmaps<float> given = bitmaps;
+  given.channels = C;  // a constant: colours stay in registers
   const float position[2] = {run.ratio * values.of[0], run.ratio * values.of[1]};
   const int32_t bitmap = run.bitmap[i];
   const bool known = bitmap >= 0 && bitmap < bitmaps.count;
@@ -176,8 +178,7 @@ __device__ __forceinline__ void pack_values(const Bitmaps<float>& bitmaps, const
                                 &bitmap,
                                 run.stretch ? run.stretch + 4 * i : nullptr,
                                 run.mu_blend ? run.mu_blend + i : nullptr};
-  pack_instance(bitmaps, one, canvas, 0, workspace.packed + i, workspace.boxes + i,
-                workspace.fourth + i);
+  pack_instance(given, one, canvas, 0, workspace.packed + i, workspace.boxes + i, workspace.fourth + i);
 }
 
 template <int C>
@@ -196,8 +197,8 @@ static_assert(kPlaced + kMaxChannels <= kUpdateLanes && kSumColor == kPlaced, "a
 
 // `scale`: of the loss that was summed, to that of a mean of squares; `unit`: the same for gradients.
 template <int C>
-__global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, Adam adam, double scale, float unit,
-                       Clock* __restrict__ clock, Workspace workspace) {
+__global__ void update(Bitmaps<float> bitmaps, Optimization run, Canvas canvas, const __grid_constant__ Adam adam,
+                       double scale, float unit, Clock* __restrict__ clock, Workspace workspace) {
   const int64_t thread = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   const int64_t i = thread / kUpdateLanes, rows = kPlaced + C;
   const int k = thread % kUpdateLanes;

@@ -33,11 +33,10 @@ Arguments checked(const Tensor& texels, const Tensor& levels, const Tensor& posi
   return out;
 }
 
-std::tuple<Tensor, Tensor, Tensor> render_cpu(const Tensor& texels, const Tensor& levels, const Tensor& position,
-                                              const Tensor& rotation, const Tensor& scale, const Tensor& opacity,
-                                              const Tensor& color, const Tensor& bitmap, int64_t height, int64_t width,
-                                              double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
-                                              const std::optional<Tensor>& mu_blends) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> render_cpu(
+    const Tensor& texels, const Tensor& levels, const Tensor& position, const Tensor& rotation, const Tensor& scale,
+    const Tensor& opacity, const Tensor& color, const Tensor& bitmap, int64_t height, int64_t width, double alpha_max,
+    double mu_blend, const std::optional<Tensor>& stretch, const std::optional<Tensor>& mu_blends) {
   const Arguments in = checked(texels, levels, position, rotation, scale, opacity, color, bitmap, height, width,
                                alpha_max, mu_blend, stretch, mu_blends);
   const Tensor out = at::empty({in.channels(), height, width}, in.options());
@@ -49,14 +48,14 @@ std::tuple<Tensor, Tensor, Tensor> render_cpu(const Tensor& texels, const Tensor
                    {out.mutable_data_ptr<T>(), transmittance.mutable_data_ptr<T>(), last.mutable_data_ptr<int32_t>()});
   };
   texels.scalar_type() == at::kFloat ? run(0.0f) : run(0.0);
-  return {out, transmittance, last};
+  return {out, transmittance, last, at::empty({0}, in.options().dtype(at::kByte))};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cpu(
     const Tensor& grad_color, const Tensor& grad_transmittance, const Tensor& out_color,
-    const Tensor& out_transmittance, const Tensor& out_last, const Tensor& texels, const Tensor& levels,
-    const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity, const Tensor& color,
-    const Tensor& bitmap, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
+    const Tensor& out_transmittance, const Tensor& out_last, const Tensor& /* kept: nothing */, const Tensor& texels,
+    const Tensor& levels, const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity,
+    const Tensor& color, const Tensor& bitmap, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
     const std::optional<Tensor>& mu_blends) {
   check_images(texels, color.dim() == 2 ? color.size(1) : 0, grad_color, grad_transmittance, out_color,
                out_transmittance, out_last);
@@ -86,16 +85,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cpu(
 
 }  // namespace
 
+// `kept` is for the way back alone, and empty on the CPU.
 TORCH_LIBRARY(diffbmp, m) {
   m.def(
       "render(Tensor texels, Tensor levels, Tensor position, Tensor rotation, Tensor scale, Tensor opacity, "
       "Tensor color, Tensor bitmap, SymInt height, SymInt width, float alpha_max, float mu_blend, "
       "Tensor? stretch=None, Tensor? mu_blends=None) "
-      "-> (Tensor color, Tensor transmittance, Tensor last)");
+      "-> (Tensor color, Tensor transmittance, Tensor last, Tensor kept)");
   m.def(
       "render_backward(Tensor grad_color, Tensor grad_transmittance, Tensor out_color, Tensor out_transmittance, "
-      "Tensor out_last, Tensor texels, Tensor levels, Tensor position, Tensor rotation, Tensor scale, Tensor opacity, "
-      "Tensor color, Tensor bitmap, float alpha_max, float mu_blend, Tensor? stretch=None, Tensor? mu_blends=None) "
+      "Tensor out_last, Tensor kept, Tensor texels, Tensor levels, Tensor position, Tensor rotation, Tensor scale, "
+      "Tensor opacity, Tensor color, Tensor bitmap, float alpha_max, float mu_blend, Tensor? stretch=None, "
+      "Tensor? mu_blends=None) "
       "-> (Tensor position, Tensor rotation, Tensor scale, Tensor opacity, Tensor color, Tensor stretch)");
 }
 

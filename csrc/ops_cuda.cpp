@@ -99,32 +99,36 @@ Arguments checked(const Tensor& cells, const Tensor& levels, const Tensor& posit
           contiguous(mu_blends)};
 }
 
-std::tuple<Tensor, Tensor, Tensor> render_cuda(const Tensor& cells, const Tensor& levels, const Tensor& position,
-                                               const Tensor& rotation, const Tensor& scale, const Tensor& opacity,
-                                               const Tensor& color, const Tensor& bitmap, int64_t height, int64_t width,
-                                               double alpha_max, double mu_blend,
-                                               const std::optional<Tensor>& stretch,
-                                               const std::optional<Tensor>& mu_blends) {
+// Bytes that render() leaves for render_backward(); `mapped`: whether the bitmaps' own colours are drawn.
+int64_t kept_bytes(int64_t count, int64_t height, int64_t width, bool mapped) {
+  TORCH_CHECK_VALUE(count >= 0 && count <= INT32_MAX, "diffbmp: ", count, " instances");
+  return static_cast<int64_t>(cuda::kept_bytes(count, {height, width, 1, 0}, mapped));
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> render_cuda(
+    const Tensor& cells, const Tensor& levels, const Tensor& position, const Tensor& rotation, const Tensor& scale,
+    const Tensor& opacity, const Tensor& color, const Tensor& bitmap, int64_t height, int64_t width, double alpha_max,
+    double mu_blend, const std::optional<Tensor>& stretch, const std::optional<Tensor>& mu_blends) {
   const c10::cuda::CUDAGuard guard(cells.device());
   const Arguments in = checked(cells, levels, position, rotation, scale, opacity, color, bitmap, height, width,
                                alpha_max, mu_blend, stretch, mu_blends);
   const Tensor out = at::empty({in.channels(), height, width}, in.options());
   const Tensor transmittance = at::empty({height, width}, in.options());
   const Tensor last = at::empty({height, width}, in.options().dtype(at::kInt));
-  const Tensor workspace = bytes(cuda::workspace_bytes(position.size(0)), cells);
+  const Tensor kept = bytes(kept_bytes(position.size(0), height, width, mu_blends || mu_blend > 0), cells);
   check_launch(cuda::render(
       in.bitmaps<float>(), in.instances<float>(), in.canvas(),
       {out.mutable_data_ptr<float>(), transmittance.mutable_data_ptr<float>(), last.mutable_data_ptr<int32_t>()},
-      workspace.mutable_data_ptr(), stream_of(cells)));
-  return {out, transmittance, last};
+      kept.mutable_data_ptr(), stream_of(cells)));
+  return {out, transmittance, last, kept};
 }
 
 // There is no gradient by stretch: the last tensor is empty.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cuda(
     const Tensor& grad_color, const Tensor& grad_transmittance, const Tensor& out_color,
-    const Tensor& out_transmittance, const Tensor& out_last, const Tensor& cells, const Tensor& levels,
-    const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity, const Tensor& color,
-    const Tensor& bitmap, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
+    const Tensor& out_transmittance, const Tensor& out_last, const Tensor& kept, const Tensor& cells,
+    const Tensor& levels, const Tensor& position, const Tensor& rotation, const Tensor& scale, const Tensor& opacity,
+    const Tensor& color, const Tensor& bitmap, double alpha_max, double mu_blend, const std::optional<Tensor>& stretch,
     const std::optional<Tensor>& mu_blends) {
   const c10::cuda::CUDAGuard guard(cells.device());
   check_images(cells, color.dim() == 2 ? color.size(1) : 0, grad_color, grad_transmittance, out_color,
@@ -138,14 +142,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_backward_cuda(
   const Tensor to_position = at::empty_like(in.position, format), to_rotation = at::empty_like(in.rotation, format);
   const Tensor to_scale = at::empty_like(in.scale, format), to_opacity = at::empty_like(in.opacity, format);
   const Tensor to_color = at::empty_like(in.color, format);
-  const Tensor workspace = bytes(cuda::workspace_bytes(position.size(0)), cells);
+  const int64_t expected = kept_bytes(position.size(0), in.height, in.width, mu_blends || mu_blend > 0);
+  TORCH_CHECK_VALUE(kept.scalar_type() == at::kByte && kept.device() == cells.device() && kept.is_contiguous() &&
+                        kept.numel() == expected,
+                    "diffbmp: kept is not what the forward pass left");
+  const Tensor sums = bytes(cuda::sum_bytes(position.size(0)), cells);
   check_launch(cuda::render_backward(
       in.bitmaps<float>(), in.instances<float>(), in.canvas(),
       {drawn.const_data_ptr<float>(), through.const_data_ptr<float>(), last.data_ptr<int32_t>()},
-      {by_color.const_data_ptr<float>(), by_transmittance.const_data_ptr<float>()},
+      kept.const_data_ptr(), {by_color.const_data_ptr<float>(), by_transmittance.const_data_ptr<float>()},
       {to_position.mutable_data_ptr<float>(), to_rotation.mutable_data_ptr<float>(), to_scale.mutable_data_ptr<float>(),
        to_opacity.mutable_data_ptr<float>(), to_color.mutable_data_ptr<float>(), nullptr},
-      workspace.mutable_data_ptr(), stream_of(cells)));
+      sums.mutable_data_ptr(), stream_of(cells)));
   return {to_position, to_rotation, to_scale, to_opacity, to_color, at::empty({0}, in.options())};
 }
 
@@ -288,6 +296,7 @@ TORCH_LIBRARY_FRAGMENT(diffbmp, m) {
     m.def(torch::schema((name + run + rest + ") -> ()").c_str()));
   };
   m.def("cells(Tensor texels, Tensor levels, bool colors) -> (Tensor cells, Tensor levels)");
+  m.def("kept_bytes(int count, int height, int width, bool mapped) -> int", &kept_bytes);
   m.def("optimize_workspace(int count) -> int", &optimize_workspace);
   define("optimize_pack", "int height, int width, float alpha_max, float mu_blend, float ratio");
   define("optimize_step",

@@ -87,10 +87,10 @@ __device__ __forceinline__ float compare(const Wanted<C>& wanted, float value, f
 // Draws the block's tile and compares it: leaves g in state.color, R in `behind`, and adds the loss to *total. Pixels
 // beyond the canvas take no part. Returns what draw_tile does.
 template <int C, bool kMapped, int P, bool kRemember>
-__device__ __forceinline__ bool draw_and_compare(const Drawing& drawing, const Loss& loss, const Pixels& at,
-                                                 List* list, PixelState<C, P>& state,
-                                                 float (&behind)[P], Whole* total) {
-  const bool complete = draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
+__device__ __forceinline__ int32_t draw_and_compare(const Drawing& drawing, const Loss& loss, const Pixels& at,
+                                                    List* list, PixelState<C, P>& state,
+                                                    float (&behind)[P], Whole* total) {
+  const int32_t listed = draw_tile<C, kMapped, P, kRemember>(drawing, at, list, state);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
   const auto inside = [&](int k) {
     return (at.column + right_of<P>(k) < drawing.width) & (at.row + below<P>(k) < drawing.height);
@@ -116,7 +116,7 @@ __device__ __forceinline__ bool draw_and_compare(const Drawing& drawing, const L
   }
   sum = reduce(sum);
   if (threadIdx.x % 32 == 0) atomicAdd(total, whole(sum, kLossOne));
-  return complete;
+  return listed;
 }
 
 template <int C, bool kMapped, int P>
@@ -127,16 +127,17 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
   if (blockIdx.x == 0 && threadIdx.x == 0) clock->next = clock->step + 1;
   PixelState<C, P> state;
   float behind[P];
-  const bool complete = draw_and_compare<C, kMapped, P, true>(drawing, loss, at, &list, state, behind, &clock->loss);
+  const int32_t listed = draw_and_compare<C, kMapped, P, true>(drawing, loss, at, &list, state, behind, &clock->loss);
   const auto add = [&](int32_t i, int which, float value) {
     atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, whole(value, kSumOne));
   };
-  if (complete) {
-    differentiate_tile<C, kMapped, P, true>(drawing, at, &list, state.color, behind, state.transmittance, state.last,
-                                            add);
+  const auto differentiate = [&](auto* from) {
+    differentiate_tile<C, kMapped, P>(drawing, at, from, state.color, behind, state.transmittance, state.last, add);
+  };
+  if (listed >= 0) {
+    differentiate(static_cast<const Seen*>(&list));
   } else {
-    differentiate_tile<C, kMapped, P, false>(drawing, at, &list, state.color, behind, state.transmittance, state.last,
-                                             add);
+    differentiate(&list);
   }
 }
 

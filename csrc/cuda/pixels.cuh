@@ -2,6 +2,8 @@
 // the latter; the names are the same.
 #pragma once
 
+#include <type_traits>
+
 #include "tile.cuh"
 
 namespace diffbmp::cuda {
@@ -45,11 +47,11 @@ __device__ __forceinline__ float what_passes(float opacity, float rest, float ma
   return madd(-rest, mask, madd(-opacity, mask, 1.f));
 }
 
-// kRemember: for differentiate_tile, which instances of the list show. Returns whether the list is all of the tile's.
-// Warps come back one by one: what they wait for each other for is over.
+// kRemember: for differentiate_tile, which instances of the list show. Returns the length of the list if it is all of
+// the tile's, and else -1. Warps come back one by one: what they wait for each other for is over.
 template <int C, bool kMapped, int P, bool kRemember>
-__device__ __forceinline__ bool draw_tile(const Drawing& drawing, const Pixels& at, List* list,
-                                          PixelState<C, P>& state) {
+__device__ __forceinline__ int32_t draw_tile(const Drawing& drawing, const Pixels& at, List* list,
+                                             PixelState<C, P>& state) {
 #pragma unroll
   for (int k = 0; k < P; ++k) {
 #pragma unroll
@@ -99,8 +101,8 @@ __device__ __forceinline__ bool draw_tile(const Drawing& drawing, const Pixels& 
     bool more;
     const int32_t listed = list_next<true>(drawing, at, list, &next, &more);
     visit_list<kRemember>(drawing, at.mine, list, listed, 0, visit, finished);
-    if (!more) return first;
-    if (__syncthreads_and(finished())) return false;
+    if (!more) return first ? listed : -1;
+    if (__syncthreads_and(finished())) return -1;
   }
 }
 
@@ -137,11 +139,12 @@ __device__ __forceinline__ float reciprocal(float value) {
 
 // Adds each instance's sums by add(i, which, value). `g` is the derivative of the loss by the picture's colour,
 // `behind` (R) at first that by the final transmittance; `transmittance` and `last` are what draw_tile left.
-// kRemembered: so is the list, and it holds all instances of the tile.
-template <int C, bool kMapped, int P, bool kRemembered, typename Add>
-__device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const Pixels& at, List* list,
+// `list` is a const Seen, what draw_tile left of all instances of the tile, or a List, to be made again.
+template <int C, bool kMapped, int P, typename SeenOrList, typename Add>
+__device__ __forceinline__ void differentiate_tile(const Drawing& drawing, const Pixels& at, SeenOrList* list,
                                                    const float (&g)[P][C], float (&behind)[P],
                                                    float (&transmittance)[P], const int32_t (&last)[P], Add add) {
+  constexpr bool kRemembered = std::is_same_v<SeenOrList, const Seen>;
   const int lane = threadIdx.x % 32;
   const auto visit = [&](int32_t i, const Packed& p) {
     const float dx = at.column + .5f - p.x, dy = at.row + .5f - p.y;

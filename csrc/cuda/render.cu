@@ -27,21 +27,30 @@ __global__ void write_cells(const float* __restrict__ texels, const Level* __res
   }
 }
 
-// Sets the sums to nothing, too, where there are any.
 __global__ void pack_instances(Bitmaps<float> bitmaps, Instances<float> instances, Canvas canvas,
-                               Workspace workspace, float* __restrict__ sums) {
+                               Workspace workspace) {
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (i >= instances.count) return;
   pack_instance(bitmaps, instances, canvas, i, workspace.packed + i, workspace.boxes + i, workspace.fourth + i);
-  for (int k = 0; sums && k < kSumStride; ++k) sums[i * kSumStride + k] = 0;
+}
+
+// For the way back: `listed` is what draw_tile returned. Where the list was not all of the tile's, no batches say so.
+__device__ __forceinline__ void keep(const List& list, int32_t listed, Seen* __restrict__ seen) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int32_t k = threadIdx.x; k < listed; k += kThreads) seen->instances[k] = list.instances[k];
+  const int32_t batches = listed < 0 ? -1 : list.batches[warp];
+  if (lane < batches) seen->shown[warp][lane] = list.shown[warp][lane];
+  if (lane == 0) seen->batches[warp] = batches;
 }
 
 template <int C, bool kMapped, int P>
-__global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing, Image<float> out) {
+__global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing, Image<float> out,
+                                                                 Seen* __restrict__ seen) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   PixelState<C, P> state;
-  draw_tile<C, kMapped, P, false>(drawing, at, &list, state);
+  const int32_t listed = draw_tile<C, kMapped, P, true>(drawing, at, &list, state);
+  keep(list, listed, seen + blockIdx.x);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
 #pragma unroll
   for (int k = 0; k < P; ++k) {
@@ -56,7 +65,8 @@ __global__ void __launch_bounds__(kThreads, kDrawBlocks<P>) draw(Drawing drawing
 
 template <int C, bool kMapped, int P>
 __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
-    accumulate(Drawing drawing, Image<const float> image, ImageGradient<float> gradient, float* __restrict__ sums) {
+    accumulate(Drawing drawing, const Seen* __restrict__ seen, Image<const float> image, ImageGradient<float> gradient,
+               float* __restrict__ sums) {
   __shared__ List list;
   const Pixels at = my_pixels<P>(drawing);
   const int64_t plane = static_cast<int64_t>(drawing.height) * drawing.width;
@@ -78,10 +88,17 @@ __global__ void __launch_bounds__(kThreads, kGradientBlocks<P>)
     transmittance[k] = inside ? drawn : 0;
     last[k] = inside ? backmost : drawing.count;
   }
-  differentiate_tile<C, kMapped, P, false>(drawing, at, &list, g, behind, transmittance, last,
-                                    [&](int32_t i, int which, float value) {
-                                      atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, value);
-                                    });
+  const auto differentiate = [&](auto* from) {
+    differentiate_tile<C, kMapped, P>(drawing, at, from, g, behind, transmittance, last,
+                                      [&](int32_t i, int which, float value) {
+                                        atomicAdd(sums + static_cast<int64_t>(i) * kSumStride + which, value);
+                                      });
+  };
+  if (seen[blockIdx.x].batches[threadIdx.x / 32] >= 0) {
+    differentiate(seen + blockIdx.x);
+  } else {
+    differentiate(&list);
+  }
 }
 
 __global__ void chain_rule(Instances<float> instances, int32_t channels, Canvas canvas,
@@ -101,10 +118,10 @@ __global__ void chain_rule(Instances<float> instances, int32_t channels, Canvas 
 }
 
 cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
-                 const Workspace& workspace, float* sums, cudaStream_t stream) {
+                 const Workspace& workspace, cudaStream_t stream) {
   if (instances.count == 0) return cudaSuccess;
   const unsigned blocks = pack_blocks(instances.count);
-  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace, sums);
+  pack_instances<<<blocks, kPackThreads, 0, stream>>>(bitmaps, instances, canvas, workspace);
   if (workspace.sections) {
     const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
     mark_sections<<<blocks, kPackThreads, 0, stream>>>(drawing, workspace.sections);
@@ -113,23 +130,38 @@ cudaError_t pack(const Bitmaps<float>& bitmaps, const Instances<float>& instance
 }
 
 template <int C, bool kMapped>
-cudaError_t draw_all(const Drawing& drawing, const Canvas& canvas, const Image<float>& out, cudaStream_t stream) {
+cudaError_t draw_all(const Drawing& drawing, const Canvas& canvas, const Image<float>& out, Seen* seen,
+                     cudaStream_t stream) {
   return with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
     constexpr int P = decltype(p)::value;
-    draw<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, out);
+    draw<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, out, seen);
   });
 }
 
 template <int C, bool kMapped>
-cudaError_t accumulate_all(const Drawing& drawing, const Canvas& canvas, const Image<const float>& image,
-                           const ImageGradient<float>& gradient, float* sums, cudaStream_t stream) {
+cudaError_t accumulate_all(const Drawing& drawing, const Canvas& canvas, const Seen* seen,
+                           const Image<const float>& image, const ImageGradient<float>& gradient, float* sums,
+                           cudaStream_t stream) {
   return with_pixels_per_thread<kMapped>(canvas, [&](auto p) {
     constexpr int P = decltype(p)::value;
-    accumulate<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, image, gradient, sums);
+    accumulate<C, kMapped, P><<<tiles<P>(canvas), kThreads, 0, stream>>>(drawing, seen, image, gradient, sums);
   });
 }
 
-constexpr size_t kSumBytes = kSumStride * sizeof(float);
+// What render leaves to render_backward.
+struct Kept {
+  Workspace workspace;
+  Seen* seen;  // [tiles]
+  size_t bytes;
+};
+
+Kept lay_out_kept(void* memory, int64_t count, size_t tiles) {
+  Kept out;
+  out.workspace = lay_out(memory, count, 0);
+  out.seen = reinterpret_cast<Seen*>(static_cast<char*>(memory) + out.workspace.bytes);
+  out.bytes = out.workspace.bytes + tiles * sizeof(Seen);
+  return out;
+}
 
 }  // namespace
 
@@ -151,32 +183,40 @@ cudaError_t make_cells(const float* texels, const Level* levels, const Level* ce
   return cudaGetLastError();
 }
 
-size_t workspace_bytes(int64_t count) { return lay_out(nullptr, count, kSumBytes).bytes; }
+size_t kept_bytes(int64_t count, const Canvas& canvas, bool mapped) {
+  size_t tile_count = 0;
+  const auto count_tiles = [&](auto p) { tile_count = tiles<decltype(p)::value>(canvas); };
+  mapped ? with_pixels_per_thread<true>(canvas, count_tiles) : with_pixels_per_thread<false>(canvas, count_tiles);
+  return lay_out_kept(nullptr, count, tile_count).bytes;
+}
+
+size_t sum_bytes(int64_t count) { return count * kSumStride * sizeof(float); }
 
 cudaError_t render(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
                    const Image<float>& out, void* memory, cudaStream_t stream) {
-  const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
-  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, nullptr, stream)) return error;
-  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
+  const Kept kept = lay_out_kept(memory, instances.count, 0);
+  if (const cudaError_t error = pack(bitmaps, instances, canvas, kept.workspace, stream)) return error;
+  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, kept.workspace);
   return with_look(bitmaps.channels, instances.mu_blend, canvas, [&](auto c, auto mapped) {
-    return draw_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, out, stream);
+    return draw_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, out, kept.seen, stream);
   });
 }
 
 cudaError_t render_backward(const Bitmaps<float>& bitmaps, const Instances<float>& instances, const Canvas& canvas,
-                            const Image<const float>& image, const ImageGradient<float>& gradient,
-                            const InstanceGradient<float>& out, void* memory, cudaStream_t stream) {
+                            const Image<const float>& image, const void* memory, const ImageGradient<float>& gradient,
+                            const InstanceGradient<float>& out, void* sum_memory, cudaStream_t stream) {
   if (instances.count == 0) return cudaSuccess;
-  const Workspace workspace = lay_out(memory, instances.count, kSumBytes);
-  float* const sums = static_cast<float*>(workspace.sums);
-  if (const cudaError_t error = pack(bitmaps, instances, canvas, workspace, sums, stream)) return error;
-  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, workspace);
+  const Kept kept = lay_out_kept(const_cast<void*>(memory), instances.count, 0);
+  float* const sums = static_cast<float*>(sum_memory);
+  if (const cudaError_t error = cudaMemsetAsync(sums, 0, sum_bytes(instances.count), stream)) return error;
+  const Drawing drawing = drawing_of(bitmaps, instances.count, instances.mu_blend, canvas, kept.workspace);
   const cudaError_t error = with_look(bitmaps.channels, instances.mu_blend, canvas, [&](auto c, auto mapped) {
-    return accumulate_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, image, gradient, sums, stream);
+    return accumulate_all<decltype(c)::value, decltype(mapped)::value>(drawing, canvas, kept.seen, image, gradient,
+                                                                       sums, stream);
   });
   if (error) return error;
   chain_rule<<<pack_blocks(instances.count), kPackThreads, 0, stream>>>(instances, bitmaps.channels, canvas,
-                                                                        workspace.packed, sums, out);
+                                                                        kept.workspace.packed, sums, out);
   return cudaGetLastError();
 }
 

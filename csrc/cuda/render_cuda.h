@@ -1,5 +1,5 @@
-// The kernels' interface on the GPU: that of render.h, with a workspace and a stream. Nothing here waits for the
-// device.
+// The kernels' interface on the GPU: that of render.h, with device memory to work in and a stream. Nothing here waits
+// for the device.
 //
 // The GPU does not sample texels but cells: the four texels of every cell of a level side by side, so that one load
 // brings a sample. In the `Bitmaps` of these calls `texels` are the cells that make_cells wrote, float4 [planes,
@@ -23,15 +23,19 @@ int64_t layout_cells(const Level* levels, int64_t count, Level* cell_levels);
 cudaError_t make_cells(const float* texels, const Level* levels, const Level* cell_levels, int64_t count, void* cells,
                        cudaStream_t stream);
 
-// Bytes of device memory that the calls below need for N instances, aligned to 256.
-size_t workspace_bytes(int64_t count);
+// Bytes of device memory, aligned to 256, in which render() leaves to render_backward() how the instances lie and, for
+// each tile, which of them it listed and which showed; `mapped`: whether the bitmaps' own colours are drawn.
+size_t kept_bytes(int64_t count, const Canvas&, bool mapped);
 
-cudaError_t render(const Bitmaps<float>&, const Instances<float>&, const Canvas&, const Image<float>& out,
-                   void* workspace, cudaStream_t stream);
+cudaError_t render(const Bitmaps<float>&, const Instances<float>&, const Canvas&, const Image<float>& out, void* kept,
+                   cudaStream_t stream);
 
-// `image` is what render() wrote for the same inputs.
+// Bytes that render_backward() needs for itself.
+size_t sum_bytes(int64_t count);
+
+// `image` and `kept` are what render() wrote for the same inputs.
 cudaError_t render_backward(const Bitmaps<float>&, const Instances<float>&, const Canvas&,
-                            const Image<const float>& image, const ImageGradient<float>& gradient,
-                            const InstanceGradient<float>& out, void* workspace, cudaStream_t stream);
+                            const Image<const float>& image, const void* kept, const ImageGradient<float>& gradient,
+                            const InstanceGradient<float>& out, void* sums, cudaStream_t stream);
 
 }  // namespace diffbmp::cuda

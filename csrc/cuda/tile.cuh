@@ -1,10 +1,10 @@
 // What the CUDA kernels share: the packed instance, and how a block finds the instances of its tile.
 //
-// One block draws one tile with 8 warps; a thread draws P px, kStepX apart in x and kStepY apart in y, so that the loads
-// of a warp lie close together. P = 8 (a warp 16 x 16 px, a tile 32 x 64) does least work per pixel, P = 2 (8 x 8 and
-// 32 x 16) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box meets its tile
-// in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its own pixels, 32 at
-// a time, one per lane. No list of a tile ever stands in global memory, so none can overflow.
+// One block draws one tile with 8 warps; a thread draws P px, kStepX apart in x and kStepY apart in y, so that the
+// loads of a warp lie close together. P = 8 (a warp of 16 x 16 px, a tile of 32 x 64) does least work per pixel, P = 2
+// (8 x 8 and 32 x 16) gives a small canvas enough blocks to fill a large GPU. The block lists the instances whose box
+// meets its tile in depth order, at most kListed at a time, in shared memory; each warp then drops those that miss its
+// own pixels, 32 at a time, one per lane. However many there are, no list can overflow.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -156,13 +156,16 @@ __device__ __forceinline__ Pixels my_pixels(const Drawing& drawing) {
 
 // ---- the instances of a tile ---------------------------------------------------------------------------------------
 
-struct List {
+// A list, and what each warp has drawn of it: how many batches of 32, and the bits of those that showed in its pixels.
+struct Seen {
   int32_t instances[kListed];
-  int32_t length;  // of the last list
-  int32_t found[kWarps];
-  // What each warp has drawn of the list: how many batches of 32, and the bits of those that showed in its pixels.
   int32_t batches[kWarps];
   uint32_t shown[kWarps][kListed / 32];
+};
+
+struct List : Seen {
+  int32_t length;  // of the last list
+  int32_t found[kWarps];
 };
 
 // How many of a block's threads before this one, and in all, hold what; each thread brings `mine` of them.
@@ -280,7 +283,7 @@ __device__ __forceinline__ void visit_list(const Drawing& drawing, const Rectang
 
 // The same for those that showed, against the order of the list.
 template <typename Visit>
-__device__ __forceinline__ void visit_shown(const Drawing& drawing, const List* list, Visit visit) {
+__device__ __forceinline__ void visit_shown(const Drawing& drawing, const Seen* list, Visit visit) {
   const int warp = threadIdx.x / 32;
   for (int32_t batch = list->batches[warp] - 1; batch >= 0; --batch) {
     for (unsigned left = list->shown[warp][batch]; left != 0;) {

@@ -111,27 +111,30 @@ def _register() -> None:
     torch.library.register_autograd("diffbmp::render", _backward, setup_context=_save)
 
 
-def _fake_render(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    position, color, height, width = inputs[2], inputs[6], inputs[8], inputs[9]
+def _fake_render(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    position, color, height, width, mu_blend = (inputs[k] for k in (2, 6, 8, 9, 11))
+    mapped = mu_blend > 0 or (len(inputs) > 13 and inputs[13] is not None)
+    kept = torch.ops.diffbmp.kept_bytes(len(position), height, width, mapped) if position.is_cuda else 0
     return (
         position.new_empty(color.shape[1], height, width),
         position.new_empty(height, width),
         position.new_empty(height, width, dtype=torch.int32),
+        position.new_empty(kept, dtype=torch.uint8),
     )
 
 
 def _fake_render_backward(*inputs: Any) -> tuple[Tensor, ...]:
-    stretch = inputs[15] if len(inputs) > 15 else None
-    by_stretch = inputs[7].new_empty(0 if stretch is None or stretch.is_cuda else stretch.shape)
-    return *(parameters.new_empty(parameters.shape) for parameters in inputs[7:12]), by_stretch
+    stretch = inputs[16] if len(inputs) > 16 else None
+    by_stretch = inputs[8].new_empty(0 if stretch is None or stretch.is_cuda else stretch.shape)
+    return *(parameters.new_empty(parameters.shape) for parameters in inputs[8:13]), by_stretch
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, _, _, ctx.alpha_max, ctx.mu_blend, stretch, mu_blends = inputs
     ctx.save_for_backward(*output, *tensors, stretch, mu_blends)
 
 
-def _backward(ctx: Any, grad_color: Tensor, grad_transmittance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_color: Tensor, grad_transmittance: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     *saved, stretch, mu_blends = ctx.saved_tensors
     *gradients, by_stretch = torch.ops.diffbmp.render_backward(
         grad_color, grad_transmittance, *saved, ctx.alpha_max, ctx.mu_blend, stretch, mu_blends

@@ -85,7 +85,7 @@ def render(scene: Scene, use: Name | None = None) -> Rendering:
     if texels.is_cuda:
         colors = scene.mu_blend > 0 or instances.mu_blend is not None
         texels, levels = bitmaps.color_cells if colors else bitmaps.mask_cells
-    color, transmittance, _ = torch.ops.diffbmp.render(
+    color, transmittance, *_ = torch.ops.diffbmp.render(
         texels,
         levels,
         instances.position,

@@ -241,10 +241,10 @@ def test_torch_accepts_the_operators(seed):
     arguments = operator_arguments(scene)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.diffbmp.render.default, tuple(arguments), test_utils=checks)
-    color, transmittance, last = torch.ops.diffbmp.render(*arguments)
-    backward = [torch.ones_like(color), torch.ones_like(transmittance), color, transmittance, last]
+    drawn = torch.ops.diffbmp.render(*arguments)
+    backward = [torch.ones_like(drawn[0]), torch.ones_like(drawn[1]), *drawn]
     detached = [value.detach() if isinstance(value, torch.Tensor) else value for value in [*backward, *arguments]]
-    del detached[13:15]  # height and width
+    del detached[14:16]  # height and width
     torch.library.opcheck(torch.ops.diffbmp.render_backward.default, tuple(detached), test_utils=checks)
 
 
@@ -283,6 +283,11 @@ def test_bad_arguments_are_refused_or_draw_nothing():
     with pytest.raises(ValueError, match="no gradient by stretch"):
         stretch = torch.eye(2, device="cuda").repeat(20, 1, 1).requires_grad_()
         render(replace(scene, instances=replace(scene.instances, stretch=stretch)))
+    drawn = draw(*arguments)
+    gradient = torch.ones_like(drawn[0]), torch.ones_like(drawn[1])
+    for kept in (drawn[3][:-1], drawn[3].cpu(), drawn[3].char()):
+        with pytest.raises(ValueError, match="kept is not"):
+            torch.ops.diffbmp.render_backward(*gradient, *drawn[:3], kept, *arguments[:8], *arguments[10:])
     # What only the device can see is not read: a bitmap that is not there draws nothing.
     lost = with_(7, torch.full_like(arguments[7], 99))
     assert (draw(*lost)[1] == 1).all()

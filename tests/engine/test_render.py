@@ -463,7 +463,7 @@ def test_backward_refuses_what_is_not_of_its_picture():
         with pytest.raises(ValueError, match="diffbmp"):
             torch.ops.diffbmp.render_backward(*changed, *inputs[:8], *inputs[10:])
     with pytest.raises(TypeError, match="last is"):
-        torch.ops.diffbmp.render_backward(*good[:4], good[4].long(), *inputs[:8], *inputs[10:])
+        torch.ops.diffbmp.render_backward(*good[:4], good[4].long(), good[5], *inputs[:8], *inputs[10:])
 
 
 @both

@@ -2,8 +2,9 @@
 
     tools/run python3 benchmarks/gui_tick.py [--instances N] [--steps N] [--form live|painted]
 
-Starts real Krita under Xvfb, opens the sample photo and bitmaps at 512 px, and runs the main job once, with torch
-loaded for the first time in this Krita. Nobody paints meanwhile; the docker is open and shows the preview.
+Starts real Krita under Xvfb, opens the sample photo and bitmaps at 512 px, and runs the main job once. Before it, in
+the phase "idle", torch is loaded for the first time in this Krita. Nobody paints meanwhile; the docker is open and
+shows the preview.
 """
 
 from __future__ import annotations

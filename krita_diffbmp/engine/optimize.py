@@ -49,6 +49,7 @@ EVALUATE_EVERY = 10  # steps
 PREVIEW_EVERY = 0.05  # s at least, so that ten a second are seen, and
 PREVIEW_SHARE = 0.04  # of the time at most
 COARSE_FROM = 256  # px, shortest side of a picture that is worth optimising smaller at first
+PASSES = 1.5  # what a step takes, beside all that does not depend on the size of the picture, in times of drawing it
 PACE_WINDOW = 40  # steps that the time left is estimated from, at most
 PACE_STEPS = 3  # as many at least, or, when they are slow,
 PACE_SECONDS = 0.5  # s of them
@@ -124,6 +125,8 @@ class Optimization:
         self._moments: Mapping[Tensor, Mapping[str, Tensor]] = self._optimizer.state
 
         self._step = 0
+        self._coarse_steps = sum(self._ratio(step) < 1 for step in range(settings.steps))
+        self._drawing: dict[float, float] = {}  # s that a picture of each size takes, at least
         self._best: Parameters | None = None
         self._best_psnr, self._best_step = -math.inf, 0
         self._psnr = math.nan
@@ -149,8 +152,20 @@ class Optimization:
                 preview = self._preview_of(rendering)
                 now = time.perf_counter()
                 preview_due = now + max(PREVIEW_EVERY, (now - before) / PREVIEW_SHARE)
-            pace.add(time.perf_counter() - begin)
-            yield Progress(self._step, total, loss, self._psnr, pace.seconds(total - self._step), preview)
+            left = self._time_left(pace, time.perf_counter() - begin, self._step)
+            yield Progress(self._step, total, loss, self._psnr, left, preview)
+
+    def _time_left(self, pace: Pace, seconds: float, step: int) -> float | None:
+        """After that step, which took so long. The pace is that of steps at full size."""
+        saving = self._coarse_saving(seconds)
+        pace.add(seconds + saving if step <= self._coarse_steps else seconds)
+        left = pace.seconds(self._problem.settings.steps - step)
+        return None if left is None else max(0.0, left - max(0, self._coarse_steps - step) * saving)
+
+    def _coarse_saving(self, seconds: float) -> float:
+        """How much less a coarse step takes than one at full size, about; `seconds`: what the latest step took."""
+        whole = self._drawing.get(1.0, 0.0)
+        return PASSES * max(0.0, whole - self._drawing.get(schedule.COARSE, whole))
 
     def result(self) -> Result:
         """The best state so far, in pixels of Problem.target."""
@@ -221,7 +236,7 @@ class Optimization:
     def _advance(self) -> tuple[float, Rendering]:
         """One step of Adam: its loss, and the rendering that it was taken from."""
         ratio = self._ratio(self._step)
-        rendering = render(self._scene(self._bitmaps(self._blur(self._step)), ratio))
+        rendering = self._drawn(self._bitmaps(self._blur(self._step)), ratio)
         loss, *gradients = self._error_at(ratio)(rendering.color, rendering.transmittance)
         torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
         self._optimizer.step([rate * self._rate_factor(self._step) for rate in self._rates])
@@ -263,12 +278,18 @@ class Optimization:
     @torch.no_grad()
     def _evaluate(self) -> Rendering:
         """Draws the present state with sharp bitmaps and keeps it if it is the best so far."""
-        rendering = render(self._scene(self._sharp))
+        rendering = self._drawn(self._sharp)
         images = rendering.color, rendering.transmittance, self._target_color, self._target_transmittance
         self._psnr = losses.psnr(losses.squared_error(*images, self._white, self._weight).item())
         if self._psnr > self._best_psnr:
             self._best_psnr, self._best_step = self._psnr, self._step
             self._best = self._parameters.copy()
+        return rendering
+
+    def _drawn(self, bitmaps: Bitmaps, ratio: float = 1.0) -> Rendering:
+        begin = time.perf_counter()
+        rendering = render(self._scene(bitmaps, ratio))
+        self._drawing[ratio] = min(time.perf_counter() - begin, self._drawing.get(ratio, math.inf))
         return rendering
 
     def _pauses(self, step: int) -> bool:

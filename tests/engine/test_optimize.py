@@ -355,6 +355,18 @@ def test_the_time_left_is_honest_once_it_is_said(monkeypatch):
         assert left is not None and 0.8 * (end - now) - 0.05 < left < 1.25 * (end - now) + 0.05, (now, left, end)
 
 
+def test_the_time_left_knows_that_later_steps_are_larger():
+    run = Optimization(problem(target=picture(300, 260), steps=100, working_size=300))
+    assert run._coarse_steps == 30
+    run._drawing = {1.0: 0.02, schedule.COARSE: 0.004}  # s
+    coarse = 0.01
+    whole = coarse + optimize.PASSES * 0.016
+    pace, ends = Pace(), [coarse] * 30 + [whole] * 70
+    for step, seconds in enumerate(ends, 1):
+        left = run._time_left(pace, seconds, step)
+        assert step < 4 or left == pytest.approx(sum(ends[step:])), step
+
+
 def test_no_time_is_left_at_the_end():
     progress = finish(problem(steps=12))[1]
     assert all(p.seconds_left > 0 for p in progress[3:-1]) and progress[-1].seconds_left == 0

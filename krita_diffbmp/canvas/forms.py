@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
 
 from krita_diffbmp.canvas.capture import Place
+from krita_diffbmp.canvas.groups import filled_group
 from krita_diffbmp.canvas.space import RawPiece
 from krita_diffbmp.problem import DiffBmpError, LivePiece
 from krita_diffbmp.qt import QByteArray, QImage, QPainter, QRectF, QTransform
@@ -69,44 +70,72 @@ def painted_layer(document: Any, name: str, piece: RawPiece, place: Place) -> An
     return node
 
 
-def wait_until_drawn(
-    document: Any, nodes: Sequence[Any], pieces: Sequence[LivePiece], place: Place
-) -> Generator[bool, None, None]:
-    """Yields until Krita has drawn every live layer that can be seen: True to wait for Krita, False in between.
+class Sheet:
+    """Live layers that Krita draws together in the background, in a group of a document without a view.
 
-    A vector layer that leaves its document before it was drawn stays empty. It is drawn once it has bounds, which
-    one that shows nothing never gets. Raises DiffBmpError when Krita does not come to an end.
+    A vector layer that leaves its document before it was drawn stays empty.
     """
-    pending = list(range(len(nodes)))
-    stalled, looked = 0.0, time.monotonic()
-    excused = False
-    while pending:
-        left = []
-        for i in pending:
-            if nodes[i].bounds().isEmpty():
-                left.append(i)
+
+    def __init__(self, document: Any, place: Place) -> None:
+        self.nodes: list[Any] = []
+        self._document, self._place = document, place
+        self._pieces: list[LivePiece] = []
+        self._group: Any = None
+        self._begun = 0.0  # by the monotonic clock
+
+    def add(self, node: Any, piece: LivePiece) -> None:
+        """A layer that shows the piece."""
+        self.nodes.append(node)
+        self._pieces.append(piece)
+
+    def begin(self) -> None:
+        """Has Krita draw them."""
+        self._group = filled_group(self._document, "", self.nodes)
+        self._begun = time.monotonic()
+
+    def wait(self) -> Generator[bool, None, None]:
+        """Yields until every layer that can be seen is drawn: True to wait for Krita, False in between.
+
+        A layer is drawn once it has bounds, which one that shows nothing never gets. Raises DiffBmpError when Krita
+        does not come to an end.
+        """
+        pending = yield from self._chosen(range(len(self.nodes)), self._is_undrawn)
+        stalled, looked = 0.0, time.monotonic()
+        excused = looked - self._begun > PATIENCE
+        if excused:
+            pending = yield from self._chosen(pending, self._is_visible)
+        while pending:
+            yield True
+            left = yield from self._chosen(pending, self._is_undrawn)
+            # Of a long time between two looks, as while a dialog is open, little counts: Krita had no chance to draw.
+            stalled += min(time.monotonic() - looked, PATIENCE)
+            looked = time.monotonic()
+            if len(left) < len(pending):
+                pending, stalled = left, 0.0
+            elif stalled > PATIENCE and not excused:
+                pending, excused = (yield from self._chosen(pending, self._is_visible)), True
+            elif stalled > GIVING_UP:
+                raise DiffBmpError(
+                    f"Krita has not drawn {len(pending)} of {len(self.nodes)} live layers; nothing was changed. "
+                    "Try again, or choose painted layers."
+                )
+        while not self._document.tryBarrierLock():  # a layer has bounds from the first part of it on that is drawn
+            yield True
+        self._document.unlock()
+
+    def _is_undrawn(self, index: int) -> bool:
+        return bool(self.nodes[index].bounds().isEmpty())
+
+    def _is_visible(self, index: int) -> bool:
+        return is_visible(self._pieces[index], self._place)
+
+    def _chosen(self, indices: Sequence[int], test: Callable[[int], bool]) -> Generator[bool, None, list[int]]:
+        chosen = []
+        for index in indices:
+            if test(index):
+                chosen.append(index)
             yield False
-        # Of a long time between two looks, as while a dialog is open, little counts: Krita had no chance to draw.
-        stalled += min(time.monotonic() - looked, PATIENCE)
-        looked = time.monotonic()
-        if len(left) < len(pending):
-            pending, stalled = left, 0.0
-        elif stalled > PATIENCE and not excused:
-            seen = []
-            for i in pending:
-                if is_visible(pieces[i], place):
-                    seen.append(i)
-                yield False
-            pending, excused = seen, True
-        elif stalled > GIVING_UP:
-            raise DiffBmpError(
-                f"Krita has not drawn {len(pending)} of {len(nodes)} live layers; nothing was changed. "
-                "Try again, or choose painted layers."
-            )
-        yield True
-    while not document.tryBarrierLock():  # a layer has bounds from the first part of it on that is drawn
-        yield True
-    document.unlock()
+        return chosen
 
 
 def is_visible(piece: LivePiece, place: Place) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from krita_diffbmp.canvas.capture import Place
 from krita_diffbmp.canvas.document import Document
-from krita_diffbmp.canvas.forms import live_layer, painted_layer, wait_until_drawn
+from krita_diffbmp.canvas.forms import Sheet, live_layer, painted_layer
 from krita_diffbmp.canvas.groups import SUBGROUP, UNGROUPED, filled_group, like, refolded, split
 from krita_diffbmp.canvas.layers import Layer
 from krita_diffbmp.canvas.meanwhile import changed_since, state_of
@@ -202,8 +202,8 @@ class WriteBack(QObject):
         """
         place, document = self.place, self.place.document
         layers: list[tuple[Entry, Any]] = []
-        live: list[tuple[int, Any, LivePiece]] = []  # index into layers, the layer to be drawn, its piece
-        sheets: list[Any] = []  # groups of live layers: in one Krita draws them, in the background
+        sheets: list[Sheet] = []
+        live: list[int] = []  # index into layers, of what is on the sheets
         for made, entry in enumerate(self.plan):
             node: Any = None
             if entry.copied:
@@ -217,12 +217,13 @@ class WriteBack(QObject):
                 picture: LivePiece = yield from self.next_piece()
                 while Document.active() is None:
                     yield True  # Krita cannot read a shape, and crashes, without any document in front
-                live.append(
-                    (len(layers), self.dressed(live_layer(scratch, entry.name, picture, place), entry), picture)
-                )
+                if not sheets or len(sheets[-1].nodes) == SUBGROUP:
+                    sheets.append(Sheet(scratch, place))
+                sheets[-1].add(self.dressed(live_layer(scratch, entry.name, picture, place), entry), picture)
+                if len(sheets[-1].nodes) == SUBGROUP:
+                    sheets[-1].begin()
+                live.append(len(layers))
                 layers.append((entry, None))
-                if len(live) % SUBGROUP == 0:
-                    sheets.append(filled_group(scratch, "", [drawn for _, drawn, _ in live[-SUBGROUP:]]))
             else:
                 piece: RawPiece = yield from self.next_piece()
                 node = self.dressed(painted_layer(document.handle, entry.name, piece, place), entry)
@@ -231,14 +232,13 @@ class WriteBack(QObject):
                 self.keep(entry, Layer(node))
             self.progress.emit(made + 1, self.total)
             yield False
-        if rest := len(live) % SUBGROUP:
-            sheets.append(filled_group(scratch, "", [drawn for _, drawn, _ in live[-rest:]]))
-        while live:
-            sheet, live = live[:SUBGROUP], live[SUBGROUP:]
-            yield from wait_until_drawn(
-                scratch, [drawn for _, drawn, _ in sheet], [each for _, _, each in sheet], place
-            )
-            for index, drawn, _ in sheet:
+        if sheets and len(sheets[-1].nodes) < SUBGROUP:
+            sheets[-1].begin()
+        waiting = iter(live)
+        while sheets:
+            yield from sheets[0].wait()
+            for drawn in sheets[0].nodes:
+                index = next(waiting)
                 entry, node = layers[index][0], drawn.clone()  # Krita may draw anew what it has drawn, but not a copy
                 layers[index] = entry, node
                 self.keep(entry, Layer(node))

@@ -125,7 +125,7 @@ def written(problem: Problem, found: Placements) -> Scene:
         stretch=None if found.stretch is None else torch.from_numpy(found.stretch),
         mu_blend=None if found.mu_blend is None else torch.from_numpy(found.mu_blend),
     )
-    packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=most)
+    packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], scales=[(0.0, scale) for scale in most])
     return Scene(packed, instances, height, width, alpha_max, problem.settings.mu_blend)
 
 

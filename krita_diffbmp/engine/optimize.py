@@ -111,8 +111,10 @@ class Optimization:
         self._sides = torch.tensor(sides, dtype=torch.float32, device=self._device)  # [P] bitmap px
         shapes = torch.tensor([bitmap.pixels.shape[1::-1] for bitmap in problem.bitmaps], device=self._device)
         self._log_sides = torch.log(shapes / self._sides[:, None])  # [P, 2] of width, height over the longest
-        self._scales = [most / side for most, side in zip(largest, sides, strict=True)]
-        self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=self._scales)
+        least = low if self._beginning is None and settings.max_stretch == 1 else 0.0
+        self._scales = [(least / side, most / side) for most, side in zip(largest, sides, strict=True)]
+        scales = [(schedule.COARSE * least, most) for least, most in self._scales]
+        self._packed = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], scales=scales)
         self._sharp = self._packed.to(self._device)
         self._thumbnails = thumbnails(self._sharp)
         largest_areas = coverage(self._sharp) * (high / self._sides).square()
@@ -374,8 +376,9 @@ class Optimization:
         if sigma == 0:
             return self._sharp
         if self._softened[0] != sigma:
-            scales = [scale * self._ratio(self._step) for scale in self._scales]
-            softened = pyramid.soften(self._packed, sigma, color=self._mu_blend > 0, max_scale=scales)
+            ratio = self._ratio(self._step)
+            scales = [(ratio * least, ratio * most) for least, most in self._scales]
+            softened = pyramid.soften(self._packed, sigma, color=self._mu_blend > 0, scales=scales)
             self._softened = sigma, softened.to(self._device)
         return self._softened[1]
 

@@ -112,7 +112,10 @@ def _chosen(problem: Problem, placements: Placements, which: Sequence[int] | Non
     used = used if len(used) else np.zeros(1, np.int32)
     largest = np.full(len(used), SMALLEST)
     np.maximum.at(largest, bitmap, placements.scale)
-    bitmaps = pyramid.pack([problem.bitmaps[index].pixels for index in used], max_scale=largest.tolist())
+    smallest = largest.copy()
+    np.minimum.at(smallest, bitmap, placements.scale)
+    scales = list(zip(smallest.tolist(), largest.tolist(), strict=True))
+    bitmaps = pyramid.pack([problem.bitmaps[index].pixels for index in used], scales=scales)
     instances = Instances(
         position=torch.from_numpy(placements.position),
         rotation=torch.from_numpy(placements.rotation),

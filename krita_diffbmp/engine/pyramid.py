@@ -22,21 +22,24 @@ from krita_diffbmp.problem import FloatArray
 BLUR_REACH = 3.0  # a blurred bitmap is padded by this many standard deviations
 BLUR_TEXELS = 6.0  # a standard deviation of so many texels blurs a coarser level as well as a finer one, and far faster
 SMALL = 1 << 19  # values of a bitmap, all channels, below which one thread is faster than several
-SCALE_MARGIN = 1.01  # on max_scale, so that rounding never asks for a level that was left out
+SCALE_MARGIN = 1.01  # on scales, so that rounding never asks for a level that was left out
+
+Scales = Sequence[
+    tuple[float, float]
+]  # [P] the smallest and the largest that a bitmap is drawn at, in canvas px per px
 
 
 def pack(
     bitmaps: Sequence[FloatArray],
     *,
     sigma: float = 0.0,
-    max_scale: Sequence[float] | None = None,
+    scales: Scales | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Bitmaps:
     """Builds the pyramids of P bitmaps, each [h, w, C + 1] straight alpha.
 
-    `sigma` blurs, see `soften`. `max_scale` ([P], canvas px per bitmap px) is the largest scale that each bitmap
-    will be drawn at: levels too fine for it are left out.
+    `sigma` blurs, see `soften`. Levels too fine or too coarse for `scales` are left out.
 
     Raises ValueError for no bitmaps, or bitmaps with different numbers of channels.
     """
@@ -49,19 +52,20 @@ def pack(
     with _threads_for(max(pixels.size for pixels in bitmaps)):
         for index, pixels in enumerate(bitmaps):
             count = level_count(*sizes[index])
-            finest = _finest(max_scale, index, count)
-            pyramids.append(_sharp_pyramid(_premultiplied(pixels, dtype), finest, count))
+            drawn = _drawn_levels(scales, index, count)
+            levels = _sharp_pyramid(_premultiplied(pixels, dtype), drawn)
+            pyramids.append(levels + [None] * (count - len(levels)))
         packed = _lay_out(sizes, pyramids, device, bitmaps[0].shape[2])
     return soften(packed, sigma) if sigma > 0 else packed
 
 
-def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True, max_scale: Sequence[float] | None = None) -> Bitmaps:
+def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True, scales: Scales | None = None) -> Bitmaps:
     """Blurs every bitmap by a Gaussian whose standard deviation is `sigma` times its longest side.
 
     Relative to the bitmap, so that the blur reaches the same fraction of an instance whatever resolution the
     artist painted in. The bitmap grows by 3 standard deviations of transparency on all sides: its centre stays,
     and a scale means the same for the sharp and the softened bitmap. Without `color` only alpha is, and the planes of
-    colour are left at 0: nothing draws them where mu_blend is 0. `max_scale` is that of `pack`, for what is drawn
+    colour are left at 0: nothing draws them where mu_blend is 0. `scales` are those of `pack`, for what is drawn
     softened.
     """
     sizes, pyramids = [], []
@@ -72,18 +76,18 @@ def soften(bitmaps: Bitmaps, sigma: float, *, color: bool = True, max_scale: Seq
             spread = sigma * max(width, height)
             pad = math.ceil(BLUR_REACH * spread)
             soft_width, soft_height = width + 2 * pad, height + 2 * pad
-            coarsest = level_count(width, height) - 1
+            every = range(level_count(width, height))
+            sharp = {level: texels for level in every if (texels := level_texels(bitmaps, index, level)) is not None}
             ample = math.floor(2 * math.log2(max(spread / BLUR_TEXELS, 1.0)))
             count = level_count(soft_width, soft_height)
-            finest = _finest(max_scale, index, count)
+            drawn = _drawn_levels(scales, index, count)
             levels: list[Tensor | None] = []
             for level in range(count):
-                # The padded bitmap has more levels than the sharp one: the last of those serves them all.
-                if level < finest or level_texels(bitmaps, index, min(level, coarsest)) is None:
+                if level not in drawn or level < min(sharp, default=count):
                     levels.append(None)
                     continue
-                source = level_texels(bitmaps, index, min(max(level, ample), coarsest))
-                assert source is not None
+                # The padded bitmap has more levels than the sharp one: the last of those serves them all.
+                source = sharp[min(max(level, ample), max(sharp))]
                 rows = weights(source.shape[1], height, size_at(soft_height, level), pad, spread)
                 columns = weights(source.shape[2], width, size_at(soft_width, level), pad, spread)
                 levels.append(rows.to(source) @ (source if color else source[-1:]) @ columns.to(source).T)
@@ -104,9 +108,12 @@ def _threads_for(values: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _finest(max_scale: Sequence[float] | None, index: int, count: int) -> int:
-    """The finest level, of `count`, that is ever drawn of a bitmap."""
-    return 0 if max_scale is None else nearest_level(max_scale[index] * SCALE_MARGIN, count)
+def _drawn_levels(scales: Scales | None, index: int, count: int) -> range:
+    """Those, of `count`, that are ever drawn of a bitmap."""
+    if scales is None:
+        return range(count)
+    least, most = scales[index]
+    return range(nearest_level(most * SCALE_MARGIN, count), nearest_level(least / SCALE_MARGIN, count) + 1)
 
 
 def size_at(size: int, level: int) -> int:
@@ -124,7 +131,7 @@ def level_count(width: int, height: int) -> int:
 
 def nearest_level(scale: float, count: int) -> int:
     """The level that is drawn at a scale (canvas px per bitmap px), of a bitmap of `count` levels."""
-    return min(max(round(-2.0 * math.log2(scale)), 0), count - 1)
+    return min(max(round(-2.0 * math.log2(scale)), 0), count - 1) if scale > 0 else count - 1
 
 
 def nearest_levels(bitmaps: Bitmaps, bitmap: Tensor, scale: Tensor) -> Tensor:
@@ -162,12 +169,12 @@ def _premultiplied(pixels: FloatArray, dtype: torch.dtype) -> Tensor:
     return planes
 
 
-def _sharp_pyramid(planes: Tensor, finest: int, count: int) -> list[Tensor | None]:
-    """Levels 0..count-1 of a premultiplied [C + 1, h, w]; those finer than `finest` are None."""
+def _sharp_pyramid(planes: Tensor, drawn: range) -> list[Tensor | None]:
+    """Levels of a premultiplied [C + 1, h, w] up to the last in `drawn`; those that are not in it are None."""
     _, height, width = planes.shape
     levels: list[Tensor | None] = [planes]
-    for level in range(1, count):
-        if level < finest and level % 2 == 1:
+    for level in range(1, drawn.stop):
+        if level < drawn.start and level % 2 == 1:
             levels.append(None)
             continue
         # Even levels form a chain of halvings, which smears nothing; odd levels are cut from it, not from each other.
@@ -175,7 +182,7 @@ def _sharp_pyramid(planes: Tensor, finest: int, count: int) -> list[Tensor | Non
         assert source is not None
         smaller = area_resize(source, size_at(height, level), dim=1)
         levels.append(area_resize(smaller, size_at(width, level), dim=2))
-    levels[:finest] = [None] * finest
+    levels[: drawn.start] = [None] * drawn.start
     return levels
 
 

@@ -113,8 +113,8 @@ class _Canvas:
         beginning = begin(problem, start, height, width, torch.Generator())
         parameters = beginning.parameters
         sides = [max(bitmap.pixels.shape[:2]) for bitmap in problem.bitmaps]
-        scales = [most / side for most, side in zip(beginning.largest, sides, strict=True)]
-        bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], max_scale=scales)
+        scales = [(0.0, most / side) for most, side in zip(beginning.largest, sides, strict=True)]
+        bitmaps = pyramid.pack([bitmap.pixels for bitmap in problem.bitmaps], scales=scales)
         instances = parameters.instances(torch.tensor(sides, dtype=torch.float32))
         self._reach = APART / 2 * torch.tensor(sides, dtype=torch.float32)[instances.bitmap.long()]
         unlearned: dict[str, Any] = beginning.unlearned(torch.device("cpu"))

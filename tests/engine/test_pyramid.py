@@ -124,7 +124,7 @@ def test_colour_is_softened_only_if_it_is_asked_for():
 
 def test_levels_finer_than_the_largest_scale_are_left_out():
     pixels = bitmap(400, 400)
-    whole, part = pyramid.pack([pixels]), pyramid.pack([pixels], max_scale=[0.25])
+    whole, part = pyramid.pack([pixels]), pyramid.pack([pixels], scales=[(0, 0.25)])
     assert part.texels.shape[1] < whole.texels.shape[1] / 10
     assert pyramid.level_size(part, 0, 0) == (400, 400)
     for level in range(4):
@@ -134,9 +134,25 @@ def test_levels_finer_than_the_largest_scale_are_left_out():
     assert pyramid.level_texels(pyramid.soften(part, 0.1), 0, 3) is None
 
 
+def test_levels_coarser_than_the_smallest_scale_are_left_out():
+    pixels = bitmap(400, 400)
+    whole, part = pyramid.pack([pixels]), pyramid.pack([pixels], scales=[(0.25, 0.5)])
+    assert part.levels.shape == whole.levels.shape and torch.equal(part.levels[..., 1:3], whole.levels[..., 1:3])
+    kept = [level for level in range(part.levels.shape[1]) if pyramid.level_texels(part, 0, level) is not None]
+    assert kept == [2, 3, 4]
+    assert all(torch.equal(stored(part, 0, level), stored(whole, 0, level)) for level in kept)
+    blurred, narrow = pyramid.soften(whole, 0.05), pyramid.soften(part, 0.05, scales=[(0.25, 0.5)])
+    assert torch.equal(narrow.levels[..., 1:3], blurred.levels[..., 1:3])
+    for level in range(narrow.levels.shape[1]):
+        if level in kept:
+            assert torch.equal(stored(narrow, 0, level), stored(blurred, 0, level))
+        else:
+            assert pyramid.level_texels(narrow, 0, level) is None
+
+
 def test_what_is_drawn_softened_has_its_own_largest_scale():
     packed = pyramid.pack([bitmap(300, 200)])
-    whole, part = pyramid.soften(packed, 0.05), pyramid.soften(packed, 0.05, max_scale=[0.5])
+    whole, part = pyramid.soften(packed, 0.05), pyramid.soften(packed, 0.05, scales=[(0, 0.5)])
     assert torch.equal(part.levels[0, :, 1:3], whole.levels[0, :, 1:3])
     assert [pyramid.level_texels(part, 0, level) is None for level in range(4)] == [True, True, False, False]
     for level in range(2, part.levels.shape[1]):

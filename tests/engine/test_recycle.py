@@ -43,7 +43,7 @@ def parameters(count=10):
 def test_coverage_counts_bitmap_pixels():
     half = np.ones((20, 30, 4), np.float32)
     half[:, :15, 3] = 0
-    packed = pyramid.pack([half, np.ones((8, 8, 4), np.float32)], max_scale=[0.25, 1.0])
+    packed = pyramid.pack([half, np.ones((8, 8, 4), np.float32)], scales=[(0, 0.25), (0, 1.0)])
     assert coverage(packed).tolist() == pytest.approx([300, 64], rel=1e-3)
 
 

@@ -225,7 +225,7 @@ def test_empty_canvas_and_huge_or_far_instances():
 
 
 def test_a_level_that_was_left_out_draws_nothing():
-    bitmaps = pyramid.pack([np.ones((64, 64, 4), np.float32)], max_scale=[0.25], dtype=torch.float64)
+    bitmaps = pyramid.pack([np.ones((64, 64, 4), np.float32)], scales=[(0, 0.25)], dtype=torch.float64)
     drawn = one(np.ones((64, 64, 4), np.float32))
     _, transmittance = reference.render(Scene(bitmaps, drawn.instances, 40, 40))
     assert transmittance.eq(1).all()

@@ -72,6 +72,7 @@ class WriteBack(QObject):
         self.primitives = list(place.primitives)  # of which the instances are
         self.instances: dict[str, Instance] = {}  # by layer id, as far as the layers are made
         self.fixed: list[str] = []  # ids of the layers that are no instances
+        self.sheets: list[Sheet] = []  # what Krita draws, and may draw once more
         self.steps: Generator[bool, None, str] | None = None
         self.is_cancelled = False
         self.is_attached = False
@@ -135,6 +136,8 @@ class WriteBack(QObject):
             group = yield from self.guarded(self.group(scratch))
             return (yield from self.attach(group))
         finally:
+            scratch.waitForDone()  # or a layer would end in the thread that is drawing it, which crashes Krita
+            self.sheets.clear()
             close_scratch(scratch)
 
     def guarded(self, steps: Generator[bool, None, Any]) -> Generator[bool, None, Any]:
@@ -202,7 +205,7 @@ class WriteBack(QObject):
         """
         place, document = self.place, self.place.document
         layers: list[tuple[Entry, Any]] = []
-        sheets: list[Sheet] = []
+        sheets = self.sheets
         live: list[int] = []  # index into layers, of what is on the sheets
         for made, entry in enumerate(self.plan):
             node: Any = None
@@ -235,15 +238,14 @@ class WriteBack(QObject):
         if sheets and len(sheets[-1].nodes) < SUBGROUP:
             sheets[-1].begin()
         waiting = iter(live)
-        while sheets:
-            yield from sheets[0].wait()
-            for drawn in sheets[0].nodes:
+        for sheet in sheets:
+            yield from sheet.wait()
+            for drawn in sheet.nodes:
                 index = next(waiting)
                 entry, node = layers[index][0], drawn.clone()  # Krita may draw anew what it has drawn, but not a copy
                 layers[index] = entry, node
                 self.keep(entry, Layer(node))
                 yield False
-            del sheets[0]  # to let go of all of them at once takes a while
         order = [Layer(node).id for _, node in layers]  # which the record keeps to
         self.instances = {layer_id: self.instances[layer_id] for layer_id in order if layer_id in self.instances}
         return layers

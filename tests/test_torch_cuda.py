@@ -253,7 +253,8 @@ def test_an_interrupted_download_leaves_nothing_that_is_taken_for_torch(
 ):
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
         port = server.getsockname()[1]
-        code = (
+        code = (  # shells have what they start in the background ignore SIGINT
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "from pathlib import Path; from tools.torch_cuda import *; "
             f"install(Plan('cu130', {HERE}, Path({str(plan.folder)!r})))"
         )

@@ -5,7 +5,7 @@ import subprocess
 from known import layers_bytes
 from krita import Krita
 from krita_harness.inside import composite, trigger, undo_rows
-from krita_harness.steps import Until, cases, limit
+from krita_harness.steps import Until, cases
 from pieces import blob, live, painted
 from written import begin, open_documents, scene
 
@@ -40,22 +40,6 @@ def test_cancel_in_the_middle(form):
     assert state(document) == before
     assert not document.modified()
     assert open_documents() == 1
-
-
-@limit(120)
-def test_cancel_while_layers_are_drawn():
-    """Krita draws them in threads of its own, in which none of them may end: that crashes it."""
-    document, _, _, place = yield from scene(1600, 1200)
-    before = state(document)
-    large = [live(blob(), 800, 600, 0.3, 35)] * len(VALUES)
-    for made in (50, 101, 160, 220, 280, 300, 300, 300):
-        written = begin(place, large, VALUES)
-        yield Until(lambda made=made, written=written: len(written.progress) >= made, 20, "some layers")
-        written.writeback.cancel()
-        yield Until(lambda written=written: written.said)
-        assert written.outcome == ("cancelled", "")
-        yield 0.2
-    assert state(document) == before and open_documents() == 1
 
 
 def test_cancel_before_the_first_step_and_after_the_last():

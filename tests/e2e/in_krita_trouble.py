@@ -60,6 +60,22 @@ def test_closing_the_document_while_layers_are_made():
     assert not Krita.instance().documents()
 
 
+@limit(120)
+def test_cancelling_at_any_moment_while_layers_are_made():
+    """Krita draws them in threads of its own, and must have come to rest before it loses one."""
+    document = yield from sample(512)
+    set_form(instances=300, steps=1, form="live", working_size=256, device="cpu")
+    before, chance = [node.name() for node in document.topLevelNodes()], random.Random(1)
+    for _ in range(20):
+        made, later = chance.randrange(1, 280), 0.15 * chance.random()
+        session().optimize()
+        yield Until(lambda made=made: session().job.written[0] >= made, 30, "some layers")
+        yield later
+        session().job.cancel()
+        yield over()
+    assert [node.name() for node in document.topLevelNodes()] == before
+
+
 def test_deleting_the_target_during_a_run():
     easel = Easel()
     yield from start(easel)
@@ -276,19 +292,3 @@ def test_without_a_fitting_extension_the_slow_renderer_runs_and_says_so():
         extension.status.cache_clear()
     assert len(easel.results()) == 1
     assert "slow renderer" in notice() and "this is torch 9.9.9" in notice(), notice()
-
-
-@limit(120)
-def test_cancelling_at_any_moment_while_layers_are_made():
-    """Krita draws them in threads of its own, and must have come to rest before it loses one."""
-    document = yield from sample(512)
-    set_form(instances=300, steps=1, form="live", working_size=256, device="cpu")
-    before, chance = [node.name() for node in document.topLevelNodes()], random.Random(1)
-    for _ in range(20):
-        made, later = chance.randrange(1, 280), 0.15 * chance.random()
-        session().optimize()
-        yield Until(lambda made=made: session().job.written[0] >= made, 30, "some layers")
-        yield later
-        session().job.cancel()
-        yield over()
-    assert [node.name() for node in document.topLevelNodes()] == before

@@ -56,7 +56,7 @@ DIFFBMP_INLINE void turn(double angle, double* sine, double* cosine) {
 
 // k = clamp(round(-2 log2(scale)), 0, count - 1): half-octave levels, the nearest one.
 DIFFBMP_INLINE int nearest_level(double scale, int count) {
-  // Without a logarithm, which takes a GPU long: 2^-(2 k + 1) < scale^4 <= 2^-(2 k - 1).
+  // Without a logarithm, which takes a GPU long: 2^-(2 k + 1) <= scale^4 < 2^-(2 k - 1).
   const double held = smaller(larger(scale, 1e-30), 1.0);
   return smaller(-std::ilogb(held * held * held * held) / 2, count - 1);
 }

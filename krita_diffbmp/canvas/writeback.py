@@ -206,7 +206,6 @@ class WriteBack(QObject):
         place, document = self.place, self.place.document
         layers: list[tuple[Entry, Any]] = []
         sheets = self.sheets
-        live: list[int] = []  # index into layers, of what is on the sheets
         for made, entry in enumerate(self.plan):
             node: Any = None
             if entry.copied:
@@ -225,7 +224,6 @@ class WriteBack(QObject):
                 sheets[-1].add(self.dressed(live_layer(scratch, entry.name, picture, place), entry), picture)
                 if len(sheets[-1].nodes) == SUBGROUP:
                     sheets[-1].begin()
-                live.append(len(layers))
                 layers.append((entry, None))
             else:
                 piece: RawPiece = yield from self.next_piece()
@@ -237,7 +235,7 @@ class WriteBack(QObject):
             yield False
         if sheets and len(sheets[-1].nodes) < SUBGROUP:
             sheets[-1].begin()
-        waiting = iter(live)
+        waiting = iter([index for index, (_, node) in enumerate(layers) if node is None])
         for sheet in sheets:
             yield from sheet.wait()
             for drawn in sheet.nodes:

@@ -251,7 +251,7 @@ class FusedOptimization(Optimization):
         self._moments = self._steps.state
         self._stretch = EVALUATE_EVERY
         self._steps.weigh_holes(self._error.by_transmittance)
-        self._steps.use(self._bitmaps(self._blur(0)), self._ratio(0))
+        self._steps.use(*self._view())
         self._steps.evaluate(self._sharp)
         if self._beginning is not None:
             self._start_psnr = losses.psnr(self._steps.report().wait()[2])
@@ -322,7 +322,7 @@ class FusedOptimization(Optimization):
         with torch.no_grad():
             instances()
         torch.cuda.current_stream(self._steps.device).synchronize()
-        self._steps.use(self._bitmaps(self._blur(self._step)), self._ratio(self._step))
+        self._steps.use(*self._view())
 
     def _set_hole_weight(self, weight: float) -> None:
         if weight != self._error.hole_weight:
@@ -334,5 +334,5 @@ class FusedOptimization(Optimization):
     def _preview(self) -> npt.NDArray[np.uint8]:
         """Of the state after all that is queued, drawn as the next step will draw it."""
         self._steps.finish()
-        rendering = render(self._scene(self._bitmaps(self._blur(self._step)), self._ratio(self._step)))
+        rendering = render(self._scene(*self._view()))
         return self._preview_of(rendering)

@@ -237,8 +237,8 @@ class Optimization:
 
     def _advance(self) -> tuple[float, Rendering]:
         """One step of Adam: its loss, and the rendering that it was taken from."""
-        ratio = self._ratio(self._step)
-        rendering = self._drawn(self._bitmaps(self._blur(self._step)), ratio)
+        bitmaps, ratio = self._view()
+        rendering = self._drawn(bitmaps, ratio)
         loss, *gradients = self._error_at(ratio)(rendering.color, rendering.transmittance)
         torch.autograd.backward([rendering.color, rendering.transmittance], gradients)
         self._optimizer.step([rate * self._rate_factor(self._step) for rate in self._rates])
@@ -261,6 +261,10 @@ class Optimization:
         if self._beginning is not None or min(self._height, self._width) < COARSE_FROM:
             return 1.0
         return schedule.ratio(step / self._problem.settings.steps)
+
+    def _view(self) -> tuple[Bitmaps, float]:
+        """What the next step draws, and the size of its picture, relative to the working size."""
+        return self._bitmaps(self._blur(self._step)), self._ratio(self._step)
 
     def _error_at(self, ratio: float) -> losses.SquaredError:
         if ratio == 1:

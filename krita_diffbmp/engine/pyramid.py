@@ -24,9 +24,8 @@ BLUR_TEXELS = 6.0  # a standard deviation of so many texels blurs a coarser leve
 SMALL = 1 << 19  # values of a bitmap, all channels, below which one thread is faster than several
 SCALE_MARGIN = 1.01  # on scales, so that rounding never asks for a level that was left out
 
-Scales = Sequence[
-    tuple[float, float]
-]  # [P] the smallest and the largest that a bitmap is drawn at, in canvas px per px
+# [P] the smallest and the largest scale that each bitmap is drawn at, canvas px per bitmap px.
+Scales = Sequence[tuple[float, float]]
 
 
 def pack(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 
 import numpy as np
 from krita import Krita
@@ -24,6 +23,7 @@ from studio import (
     set_form,
     show_docker,
     start,
+    warms_up,
 )
 
 from krita_diffbmp.job import Phase
@@ -56,7 +56,7 @@ def test_torch_is_loaded_once_something_is_picked():
     state = easel.state()
     yield from easel.choose()
     yield Until(lambda: "krita_diffbmp.engine.run" in sys.modules, 30, "the engine")
-    yield Until(lambda: not any(thread.name == "krita_diffbmp warm-up" for thread in threading.enumerate()))
+    yield Until(lambda: not warms_up())
     assert "torch" in sys.modules and phase() is Phase.IDLE and session().notice is None
     assert easel.state() == state
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import hands
 from krita import Krita
 from krita_harness.inside import trigger
 from krita_harness.steps import Until
-from studio import Easel, click_through, long_rounds, panel, phase, session, set_form, show_docker, start, switched_on
+from studio import (
+    Easel,
+    click_through,
+    long_rounds,
+    panel,
+    phase,
+    session,
+    set_form,
+    show_docker,
+    start,
+    switched_on,
+    warms_up,
+)
 
 from krita_diffbmp import worker
 from krita_diffbmp.feed import Feed
@@ -85,7 +96,7 @@ def warm_up_and_quit():
     easel = Easel()
     yield from show_docker()
     yield from easel.choose()
-    yield Until(lambda: any(thread.name == "krita_diffbmp warm-up" for thread in threading.enumerate()))
+    yield Until(warms_up)
     yield 0.1
 
 

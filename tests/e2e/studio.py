@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ WAIT = 12  # s in which a refinement after an edit is done, on a busy machine
 
 def session() -> Any:
     return krita_diffbmp.session()
+
+
+def warms_up() -> bool:
+    """Whether torch is being loaded before a run was asked for."""
+    return any(thread.name == "krita_diffbmp warm-up" for thread in threading.enumerate())
 
 
 def docker() -> Any:
